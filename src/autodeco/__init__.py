@@ -1,0 +1,1 @@
+"""autodeco: language models that choose their own temperature and top-p for every token."""

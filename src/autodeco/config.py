@@ -1,0 +1,102 @@
+"""AutoDecoConfig: everything needed to rebuild the heads, and nothing about how they were trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from autodeco.errors import ConfigError, did_you_mean
+from autodeco.version import __version__
+
+# softmax(l_t / T_t): max probability, entropy, variance, sum of the five largest (method of the released heads).
+NUM_STATISTICS = 4
+
+
+@dataclass(frozen=True)
+class AutoDecoConfig:
+    """Shape of the two heads and the base model they belong to.
+
+    Attributes:
+        hidden_size: width of the base model's last hidden state (the input of its ``lm_head``).
+        vocab_size: number of logits of the base model; ``None`` skips that check.
+        temperature_head: whether there is a temperature head; without it ``T = 1``.
+        top_p_head: whether there is a top-p head; without it ``P = 1`` and no token is cut.
+        statistics_features: whether the top-p head also sees four statistics of ``softmax(l / T)``
+            (the released heads do; equation 4 of the paper alone does not).
+        mlp_hidden_size: width of each head's hidden layer.
+        max_temperature: ``T = max_temperature * sigmoid(.)``; 2 in the paper (equation 3).
+        min_temperature: logits are never divided by less than this; 0.01 in the released code.
+        base_model_name_or_path: hub id or folder of the base model.
+        base_model_revision: hub revision of the base model, if one was asked for.
+        autodeco_version: version of this package that wrote the configuration.
+
+    Raises:
+        ConfigError: a value is out of bounds, or both heads are absent.
+    """
+
+    hidden_size: int
+    vocab_size: int | None = None
+    temperature_head: bool = True
+    top_p_head: bool = True
+    statistics_features: bool = True
+    mlp_hidden_size: int = 256
+    max_temperature: float = 2.0
+    min_temperature: float = 0.01
+    base_model_name_or_path: str | None = None
+    base_model_revision: str | None = None
+    autodeco_version: str = __version__
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "mlp_hidden_size", "vocab_size"):
+            value = getattr(self, name)
+            if name == "vocab_size" and value is None:
+                continue
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ConfigError(f"{name} must be a positive whole number, found {value!r}.")
+        for name in ("temperature_head", "top_p_head", "statistics_features"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} must be true or false, found {getattr(self, name)!r}.")
+        if not (self.temperature_head or self.top_p_head):
+            raise ConfigError("temperature_head and top_p_head are both false: at least one head is needed.")
+        for name in ("min_temperature", "max_temperature"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+                raise ConfigError(f"{name} must be a finite number, found {value!r}.")
+        if not 1e-3 <= self.min_temperature < self.max_temperature <= 100:
+            raise ConfigError(
+                f"the temperature range must satisfy 0.001 <= min_temperature < max_temperature <= 100, found "
+                f"min_temperature={self.min_temperature}, max_temperature={self.max_temperature}."
+            )
+
+    @property
+    def top_p_input_size(self) -> int:
+        """Width of the top-p head's input: hidden state, temperature and, if enabled, the statistics."""
+        return self.hidden_size + 1 + (NUM_STATISTICS if self.statistics_features else 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the configuration as plain JSON types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], source: str = "the AutoDeco configuration") -> AutoDecoConfig:
+        """Builds a configuration from :meth:`to_dict`'s form.
+
+        Args:
+            values: the settings by name.
+            source: what to call the input in an error (a file's path).
+
+        Raises:
+            ConfigError: an unknown or missing setting, or a value out of bounds.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        for name in values:
+            if name not in known:
+                raise ConfigError(f"{source}: unknown setting '{name}'.{did_you_mean(name, known)}")
+        if "hidden_size" not in values:
+            raise ConfigError(f"{source}: hidden_size is missing, and the heads cannot be built without it.")
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {error}") from None

@@ -1,0 +1,146 @@
+"""One decoding step's mathematics, as pure functions on logits: statistics, nucleus, shaping.
+
+Knows nothing of models, heads or training. Every function works on any number of leading dimensions and computes in
+float32 (or float64, if that is what it is given).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Subtracted from the logits outside the nucleus. Finite, so that a mask that forbids the whole nucleus leaves a proper
+# distribution over the rest; large enough that exp(-penalty / T_user) is 0 in float32 up to T_user = 90; small enough
+# that float32 still tells logits 0.001 apart once it has been subtracted, so that the rest keeps its proportions.
+NUCLEUS_PENALTY = 1.0e4
+
+# How many of the largest probabilities are tried before the whole vocabulary is sorted.
+_NUCLEUS_CANDIDATES = 256
+
+
+def as_working_precision(values: Tensor) -> Tensor:
+    """Returns ``values`` in float32, or as they are if float64."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+def scale(logits: Tensor, temperature: Tensor, min_temperature: float = 0.01) -> Tensor:
+    """Divides logits by a temperature for each position.
+
+    Args:
+        logits: ``[..., V]``.
+        temperature: ``[...]``.
+        min_temperature: lower bound of the divisor; keeps the quotient finite.
+
+    Returns:
+        ``[..., V]`` in float32 (float64 if either input is).
+    """
+    divisor = as_working_precision(temperature).clamp(min=min_temperature).unsqueeze(-1)
+    return as_working_precision(logits) / divisor
+
+
+def probability_statistics(probabilities: Tensor) -> Tensor:
+    """The four statistics that the top-p head takes in besides the hidden state.
+
+    Args:
+        probabilities: ``[..., V]``, rows that sum to 1.
+
+    Returns:
+        ``[..., 4]``: largest probability; entropy ``-Σ p log(p + 1e-8)`` in nats; variance over the vocabulary
+        (unbiased; 0 for a vocabulary of one); sum of the five largest probabilities.
+    """
+    vocab_size = probabilities.shape[-1]
+    largest = probabilities.topk(min(5, vocab_size), dim=-1).values
+    entropy = -(probabilities * (probabilities + 1e-8).log()).sum(-1)
+    variance = probabilities.var(-1, correction=1) if vocab_size > 1 else torch.zeros_like(entropy)
+    return torch.stack([largest[..., 0], entropy, variance, largest.sum(-1)], dim=-1)
+
+
+def nucleus_mask(probabilities: Tensor, top_p: Tensor) -> Tensor:
+    """The hard nucleus: the smallest set of most likely tokens whose probabilities sum to at least ``top_p``.
+
+    The token that crosses the threshold stays; the most likely token always does. Of equal probabilities the lower
+    token id comes first, so that the result is deterministic.
+
+    Args:
+        probabilities: ``[..., V]``, rows that sum to 1.
+        top_p: ``[...]``; 1 or more keeps every token.
+
+    Returns:
+        ``[..., V]`` boolean, true inside the nucleus.
+    """
+    vocab_size = probabilities.shape[-1]
+    flat = probabilities.reshape(-1, vocab_size)
+    threshold = as_working_precision(top_p).reshape(-1)
+    mask = torch.ones_like(flat, dtype=torch.bool)
+    # Most nuclei are small: a partial sort settles those rows, and only the others pay for a full one.
+    candidates = min(_NUCLEUS_CANDIDATES, vocab_size)
+    largest = flat.topk(candidates, dim=-1).values
+    settled = (largest.double().sum(-1) >= threshold) & (threshold < 1)
+    if candidates < vocab_size:
+        # With a tie at the edge of the candidates, which of the equal tokens came along is not determined.
+        settled &= largest[:, -1] < largest[:, -2] if candidates > 1 else False
+    cut = (threshold < 1).nonzero().squeeze(-1)
+    partial, full = cut[settled[cut]], cut[~settled[cut]]
+    for rows, size in ((partial, candidates), (full, vocab_size)):
+        if len(rows):
+            mask[rows] = _nucleus_of_rows(flat[rows], threshold[rows], size)
+    return mask.reshape(probabilities.shape)
+
+
+def _nucleus_of_rows(probabilities: Tensor, threshold: Tensor, candidates: int) -> Tensor:
+    """The nucleus of ``[N, V]`` rows, which is known to lie within each row's ``candidates`` largest."""
+    if candidates < probabilities.shape[-1]:
+        token_ids = probabilities.topk(candidates, dim=-1).indices.sort(dim=-1).values
+        chosen = probabilities.gather(-1, token_ids)
+        order = chosen.sort(dim=-1, descending=True, stable=True)
+        token_ids = token_ids.gather(-1, order.indices)
+    else:
+        order = probabilities.sort(dim=-1, descending=True, stable=True)
+        token_ids = order.indices
+    # A token is kept while the mass before it is short of the threshold. Summed in float64: over a vocabulary of
+    # 100,000, float32 sums err by more than the tail probabilities that they decide about.
+    mass = order.values.double()
+    mass_before = mass.cumsum(-1) - mass
+    keep = mass_before < threshold.double().unsqueeze(-1)
+    keep[:, 0] = True
+    return torch.zeros_like(probabilities, dtype=torch.bool).scatter_(-1, token_ids, keep)
+
+
+def soft_nucleus_weights(probabilities: Tensor, top_p: Tensor, decay: float = 30.0) -> Tensor:
+    """The differentiable nucleus of training (paper, section 2): 1 inside, exponentially decaying outside.
+
+    ``m = exp(-decay * relu(c - top_p))`` with ``c`` the inclusive cumulative sum in descending order of probability.
+
+    Args:
+        probabilities: ``[..., V]``.
+        top_p: ``[...]``.
+        decay: the paper's α.
+
+    Returns:
+        ``[..., V]`` weights in (0, 1], in vocabulary order; gradients reach ``probabilities`` and ``top_p``.
+    """
+    order = probabilities.sort(dim=-1, descending=True, stable=True)
+    excess = (order.values.cumsum(-1) - top_p.unsqueeze(-1)).relu()
+    weights = torch.exp(-decay * excess)
+    return torch.zeros_like(weights).scatter(-1, order.indices, weights)
+
+
+def soft_top_p(probabilities: Tensor, top_p: Tensor, decay: float = 30.0, epsilon: float = 1e-9) -> Tensor:
+    """Probabilities after the soft nucleus: ``p̃ = p m / (Σ p m + epsilon)``, ``[..., V]``."""
+    weighted = probabilities * soft_nucleus_weights(probabilities, top_p, decay)
+    return weighted / (weighted.sum(-1, keepdim=True) + epsilon)
+
+
+def cut_nucleus(scaled_logits: Tensor, probabilities: Tensor, top_p: Tensor) -> Tensor:
+    """Subtracts :data:`NUCLEUS_PENALTY` from the logits outside the hard nucleus.
+
+    Args:
+        scaled_logits: ``[..., V]``, already divided by the temperature.
+        probabilities: ``[..., V]``, their softmax.
+        top_p: ``[...]``.
+
+    Returns:
+        ``[..., V]``: logits whose softmax is the distribution to sample from.
+    """
+    penalty = torch.where(nucleus_mask(probabilities, top_p), 0.0, NUCLEUS_PENALTY)
+    return scaled_logits - penalty

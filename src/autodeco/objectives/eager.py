@@ -1,0 +1,171 @@
+"""The training objectives, written to be read: full tensors, one line an equation. Everything faster is tested on this.
+
+``end_to_end`` is the paper's loss, ``released`` the one that the authors' code computes (its temperature and top-p
+parts are separate). Both take the hidden states at the input of ``lm_head``; the base model is never differentiated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from autodeco import distribution
+from autodeco.heads import DecodingHeads
+from autodeco.objectives.output import ObjectiveOutput
+
+EASY_TOKEN_MASKING = 0.6  # probability of dropping an easy position (paper, section 3)
+SOFT_TOP_P_DECAY = 30.0  # α
+EPSILON = 1e-9
+IGNORED = -100
+
+LMHead = Tensor | Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Predictions:
+    """What both objectives start from, at the ``N`` positions that have a label."""
+
+    rows: Tensor  # [N] index into the batch
+    targets: Tensor  # [N] token ids
+    scaled_logits: Tensor  # [N, V] l / T
+    temperature: Tensor  # [N]
+    top_p: Tensor  # [N]
+    base_probability: Tensor  # [N] of the target, under the base model
+    easy: Tensor  # [N] bool: the base model's arg-max is the target
+    dropped: Tensor  # [N] bool: masked as easy
+
+    def weight(self, dynamic_fine_tuning: bool) -> Tensor:
+        """DFT: the base model's own probability of the target; 1 if switched off."""
+        return self.base_probability if dynamic_fine_tuning else torch.ones_like(self.base_probability)
+
+
+def released(
+    heads: DecodingHeads,
+    hidden_states: Tensor,
+    lm_head_weight: LMHead,
+    labels: Tensor,
+    easy_token_draws: Tensor | None = None,
+    *,
+    easy_token_masking: float = EASY_TOKEN_MASKING,
+    dynamic_fine_tuning: bool = True,
+    decay: float = SOFT_TOP_P_DECAY,
+) -> ObjectiveOutput:
+    """The objective of the authors' released code: ``temperature_loss + top_p_loss``.
+
+    The temperature part is the cross-entropy of ``softmax(l / T)`` over the positions that easy-token masking leaves;
+    the top-p part is ``-log(p̃_y + 1e-9)`` over all valid positions, and its gradient reaches ``T`` too. Each is
+    DFT-weighted and a mean over its own positions.
+
+    Args:
+        heads: the heads to train.
+        hidden_states: ``[B, S, H]``, the input of ``lm_head``.
+        lm_head_weight: ``[V, H]``, or a function from hidden states ``[N, H]`` to logits ``[N, V]`` where the base
+            model does more than that product (soft-capping, scaling, a bias).
+        labels: ``[B, S]`` token ids, not shifted (shifted inside); -100 is ignored.
+        easy_token_draws: ``[B, S-1]`` uniform draws in [0, 1): an easy position is dropped where its draw is below
+            ``easy_token_masking``. ``None`` drops nothing.
+        easy_token_masking: the share of easy positions to drop.
+        dynamic_fine_tuning: whether to weight by the base model's probability of the target.
+        decay: α of the soft nucleus.
+
+    Returns:
+        Losses in nats a token; gradients reach ``heads.parameters()``.
+    """
+    predictions = _predict(heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking)
+    weight = predictions.weight(dynamic_fine_tuning)
+    kept = (~predictions.dropped).to(weight.dtype)
+
+    log_probability = _of_targets(predictions.scaled_logits.log_softmax(-1), predictions.targets)
+    temperature_losses = -log_probability * weight * kept
+    temperature_loss = temperature_losses.sum() / kept.sum().clamp(min=1)
+
+    top_p_losses = -(_soft_top_p_of_targets(predictions, decay) + EPSILON).log() * weight
+    top_p_loss = top_p_losses.sum() / max(1, len(weight))
+
+    return _output(
+        predictions, temperature_loss + top_p_loss, temperature_losses + top_p_losses, temperature_loss, top_p_loss
+    )
+
+
+def end_to_end(
+    heads: DecodingHeads,
+    hidden_states: Tensor,
+    lm_head_weight: LMHead,
+    labels: Tensor,
+    easy_token_draws: Tensor | None = None,
+    *,
+    easy_token_masking: float = EASY_TOKEN_MASKING,
+    dynamic_fine_tuning: bool = True,
+    decay: float = SOFT_TOP_P_DECAY,
+) -> ObjectiveOutput:
+    """The paper's objective: one cross-entropy of ``p̃``, the distribution after temperature and soft top-p.
+
+    Easy-token masking and DFT (paper, section 3) apply to it as a whole. Arguments and result as in :func:`released`;
+    ``temperature_loss`` and ``top_p_loss`` are ``None``.
+    """
+    predictions = _predict(heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking)
+    weight = predictions.weight(dynamic_fine_tuning)
+    kept = (~predictions.dropped).to(weight.dtype)
+    losses = -(_soft_top_p_of_targets(predictions, decay) + EPSILON).log() * weight * kept
+    return _output(predictions, losses.sum() / kept.sum().clamp(min=1), losses)
+
+
+def _predict(
+    heads: DecodingHeads,
+    hidden_states: Tensor,
+    lm_head: LMHead,
+    labels: Tensor,
+    easy_token_draws: Tensor | None,
+    easy_token_masking: float,
+) -> _Predictions:
+    """Runs ``lm_head`` and the heads at the positions whose next token is a label."""
+    next_labels = labels[:, 1:]
+    valid = next_labels != IGNORED
+    hidden = hidden_states[:, :-1][valid].detach()
+    targets = next_labels[valid]
+    with torch.no_grad():
+        logits = lm_head(hidden) if callable(lm_head) else hidden @ lm_head.T
+        logits = distribution.as_working_precision(logits)
+        base_probability = _of_targets(logits.softmax(-1), targets)
+        easy = logits.argmax(-1) == targets if len(targets) else torch.zeros_like(targets, dtype=torch.bool)
+        dropped = torch.zeros_like(easy)
+        if easy_token_draws is not None:
+            dropped = easy & (easy_token_draws[valid] < easy_token_masking)
+    temperature = heads.temperature(hidden)
+    scaled = distribution.scale(logits, temperature, heads.config.min_temperature)
+    top_p = heads.top_p(hidden, temperature, scaled.softmax(-1))
+    rows = valid.nonzero()[:, 0]
+    return _Predictions(rows, targets, scaled, temperature, top_p, base_probability, easy, dropped)
+
+
+def _soft_top_p_of_targets(predictions: _Predictions, decay: float) -> Tensor:
+    """``p̃_y``, ``[N]``: the target's probability after temperature and soft nucleus."""
+    probabilities = predictions.scaled_logits.softmax(-1)
+    top_p = distribution.as_working_precision(predictions.top_p)
+    return _of_targets(distribution.soft_top_p(probabilities, top_p, decay, EPSILON), predictions.targets)
+
+
+def _of_targets(values: Tensor, targets: Tensor) -> Tensor:
+    return values.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+
+
+def _output(
+    predictions: _Predictions,
+    loss: Tensor,
+    token_losses: Tensor,
+    temperature_loss: Tensor | None = None,
+    top_p_loss: Tensor | None = None,
+) -> ObjectiveOutput:
+    return ObjectiveOutput(
+        loss=loss,
+        temperature_loss=temperature_loss,
+        top_p_loss=top_p_loss,
+        temperature=predictions.temperature.detach(),
+        top_p=predictions.top_p.detach(),
+        easy=predictions.easy,
+        token_losses=token_losses.detach(),
+        rows=predictions.rows,
+    )
