@@ -51,7 +51,8 @@ def probability_statistics(probabilities: Tensor) -> Tensor:
     vocab_size = probabilities.shape[-1]
     largest = probabilities.topk(min(5, vocab_size), dim=-1).values
     entropy = -(probabilities * (probabilities + 1e-8).log()).sum(-1)
-    variance = probabilities.var(-1, correction=1) if vocab_size > 1 else torch.zeros_like(entropy)
+    deviations = probabilities - probabilities.mean(-1, keepdim=True)
+    variance = deviations.square().sum(-1) / max(1, vocab_size - 1)
     return torch.stack([largest[..., 0], entropy, variance, largest.sum(-1)], dim=-1)
 
 
@@ -106,10 +107,10 @@ def _nucleus_of_rows(probabilities: Tensor, threshold: Tensor, candidates: int) 
     return torch.zeros_like(probabilities, dtype=torch.bool).scatter_(-1, token_ids, keep)
 
 
-def soft_nucleus_weights(probabilities: Tensor, top_p: Tensor, decay: float = 30.0) -> Tensor:
-    """The differentiable nucleus of training (paper, section 2): 1 inside, exponentially decaying outside.
+def soft_nucleus_log_weights(probabilities: Tensor, top_p: Tensor, decay: float = 30.0) -> Tensor:
+    """The differentiable nucleus of training (paper, section 2): weight 1 inside, exponentially decaying outside.
 
-    ``m = exp(-decay * relu(c - top_p))`` with ``c`` the inclusive cumulative sum in descending order of probability.
+    ``log m = -decay * relu(c - top_p)`` with ``c`` the inclusive cumulative sum in descending order of probability.
 
     Args:
         probabilities: ``[..., V]``.
@@ -117,18 +118,11 @@ def soft_nucleus_weights(probabilities: Tensor, top_p: Tensor, decay: float = 30
         decay: the paper's α.
 
     Returns:
-        ``[..., V]`` weights in (0, 1], in vocabulary order; gradients reach ``probabilities`` and ``top_p``.
+        ``[..., V]`` logarithms of the weights, in vocabulary order; gradients reach ``probabilities`` and ``top_p``.
     """
     order = probabilities.sort(dim=-1, descending=True, stable=True)
-    excess = (order.values.cumsum(-1) - top_p.unsqueeze(-1)).relu()
-    weights = torch.exp(-decay * excess)
-    return torch.zeros_like(weights).scatter(-1, order.indices, weights)
-
-
-def soft_top_p(probabilities: Tensor, top_p: Tensor, decay: float = 30.0, epsilon: float = 1e-9) -> Tensor:
-    """Probabilities after the soft nucleus: ``p̃ = p m / (Σ p m + epsilon)``, ``[..., V]``."""
-    weighted = probabilities * soft_nucleus_weights(probabilities, top_p, decay)
-    return weighted / (weighted.sum(-1, keepdim=True) + epsilon)
+    log_weights = -decay * (order.values.cumsum(-1) - top_p.unsqueeze(-1)).relu()
+    return torch.zeros_like(log_weights).scatter(-1, order.indices, log_weights)
 
 
 def cut_nucleus(scaled_logits: Tensor, probabilities: Tensor, top_p: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def released(
     temperature_losses = -log_probability * weight * kept
     temperature_loss = temperature_losses.sum() / kept.sum().clamp(min=1)
 
-    top_p_losses = -(_soft_top_p_of_targets(predictions, decay) + EPSILON).log() * weight
+    top_p_losses = -(_soft_top_p_log_probability(predictions, decay).exp() + EPSILON).log() * weight
     top_p_loss = top_p_losses.sum() / max(1, len(weight))
 
     return _output(
@@ -109,7 +109,7 @@ def end_to_end(
     predictions = _predict(heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking)
     weight = predictions.weight(dynamic_fine_tuning)
     kept = (~predictions.dropped).to(weight.dtype)
-    losses = -(_soft_top_p_of_targets(predictions, decay) + EPSILON).log() * weight * kept
+    losses = -_soft_top_p_log_probability(predictions, decay) * weight * kept
     return _output(predictions, losses.sum() / kept.sum().clamp(min=1), losses)
 
 
@@ -141,11 +141,14 @@ def _predict(
     return _Predictions(rows, targets, scaled, temperature, top_p, base_probability, easy, dropped)
 
 
-def _soft_top_p_of_targets(predictions: _Predictions, decay: float) -> Tensor:
-    """``p̃_y``, ``[N]``: the target's probability after temperature and soft nucleus."""
-    probabilities = predictions.scaled_logits.softmax(-1)
+def _soft_top_p_log_probability(predictions: _Predictions, decay: float) -> Tensor:
+    """``log p̃_y``, ``[N]``, with ``p̃ = p m / (Σ p m + ε)``: the target after temperature and soft nucleus."""
+    log_probabilities = predictions.scaled_logits.log_softmax(-1)
+    probabilities = log_probabilities.exp()
     top_p = distribution.as_working_precision(predictions.top_p)
-    return _of_targets(distribution.soft_top_p(probabilities, top_p, decay, EPSILON), predictions.targets)
+    log_weights = distribution.soft_nucleus_log_weights(probabilities, top_p, decay)
+    normaliser = (probabilities * log_weights.exp()).sum(-1) + EPSILON
+    return _of_targets(log_probabilities + log_weights, predictions.targets) - normaliser.log()
 
 
 def _of_targets(values: Tensor, targets: Tensor) -> Tensor:

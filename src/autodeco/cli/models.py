@@ -1,0 +1,30 @@
+"""Loading a model with its tokenizer, as the commands that generate text need them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def load_model_and_tokenizer(path: str, base_model: str | None = None) -> tuple[Any, Any]:
+    """Loads an AutoDeco model and the tokenizer of its folder or, if it has none there, of its base.
+
+    Args:
+        path: heads' folder, merged or released checkpoint, or hub id.
+        base_model: base to use instead of the recorded one.
+
+    Raises:
+        AutoDecoError: as :meth:`AutoDecoForCausalLM.from_pretrained` does.
+    """
+    from transformers import AutoTokenizer
+
+    from autodeco.bundled import resolve_model
+    from autodeco.modeling import AutoDecoForCausalLM
+
+    options = {"base_model": base_model} if base_model else {}
+    model = AutoDecoForCausalLM.from_pretrained(path, **options)
+    folder = Path(path)
+    source = path if (folder / "tokenizer_config.json").exists() else model.autodeco_config.base_model_name_or_path
+    if source is None:
+        source = path
+    return model, AutoTokenizer.from_pretrained(resolve_model(base_model or source))

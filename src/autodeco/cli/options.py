@@ -1,0 +1,53 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from autodeco.errors import ConfigError, did_you_mean
+
+
+def _apply_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Makes a YAML file's values the defaults of the command's other options, so that flags win over them."""
+    if path is None:
+        return None
+    from autodeco.training.config import load_yaml
+
+    values = load_yaml(path)
+    names = {parameter.name for parameter in context.command.params if parameter.name} - {"config", "help"}
+    check_names(values, names, str(path))
+    context.default_map = {**(context.default_map or {}), **values}
+    return path
+
+
+def check_names(values: dict[str, Any], names: set[str], source: str) -> None:
+    """Checks the keys of a configuration file.
+
+    Raises:
+        ConfigError: an unknown key; the nearest valid one is suggested.
+    """
+    for name in values:
+        if name not in names:
+            raise ConfigError(f"{source}: unknown setting '{name}'.{did_you_mean(name, names)}")
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE.yaml",
+        help="Read options from a YAML file (option names with underscores); flags given here win.",
+        callback=_apply_config,
+        is_eager=True,
+    ),
+]
+
+
+def was_given(context: click.Context, name: str) -> bool:
+    """Whether an option was given on the command line (rather than defaulted)."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

@@ -1,0 +1,1 @@
+"""Measuring decoding: statistics of accuracies and (later) strategies, runs and reports."""

@@ -1,0 +1,130 @@
+"""``generate(..., trace=True)``: which temperature and top-p the heads chose for each new token."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from transformers.utils import ModelOutput
+
+from autodeco import outputs
+
+if TYPE_CHECKING:
+    from autodeco.modeling import AutoDecoForCausalLM
+
+# Settings of Transformers' modes in which a forward pass does not yield exactly one kept token for every row.
+_OTHER_MODES = (
+    *("assistant_model", "assistant_early_exit", "prompt_lookup_num_tokens", "use_mtp", "custom_generate"),
+    *("dola_layers", "penalty_alpha", "constraints", "force_words_ids"),
+)
+
+
+def generate_with_trace(
+    model: AutoDecoForCausalLM, generate: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> ModelOutput:
+    """Calls Transformers' ``generate`` and adds ``temperature`` and ``top_p`` ``[B, new tokens]`` to its output.
+
+    Where beams are reordered or draft tokens rejected, values are computed afterwards in one teacher-forced pass.
+    """
+    kwargs = {**kwargs, "return_dict_in_generate": True}
+    with outputs.recording() as trace:
+        result: ModelOutput = generate(*args, **kwargs)
+    prompt, prompt_mask = _prompt(model, args, kwargs, result.sequences)
+    new_tokens = result.sequences.shape[1] - prompt.shape[1]
+    if _one_token_a_step(model, args, kwargs):
+        steps = trace[len(trace) - new_tokens :]  # a prompt read in chunks takes further passes before the first token
+        temperature = torch.stack([step[0] for step in steps], dim=1)
+        top_p = torch.stack([step[1] for step in steps], dim=1)
+    else:
+        temperature, top_p = teacher_forced_trace(model, result.sequences, prompt_mask, prompt.shape[1])
+    ended = _after_end(model, args, kwargs, result.sequences[:, prompt.shape[1] :])
+    nan = float("nan")
+    return outputs.extend(
+        result, temperature=temperature.masked_fill(ended, nan), top_p=top_p.masked_fill(ended, nan)
+    )
+
+
+@torch.no_grad()
+def teacher_forced_trace(
+    model: AutoDecoForCausalLM, sequences: Tensor, prompt_mask: Tensor, prompt_length: int
+) -> tuple[Tensor, Tensor]:
+    """Temperature and top-p of every token after the prompt, in one pass over given sequences.
+
+    Args:
+        model: the model.
+        sequences: ``[B, S]`` token ids, prompts left-padded to ``prompt_length``.
+        prompt_mask: ``[B, prompt_length]``, 0 at padding.
+        prompt_length: number of positions before the first token to report.
+
+    Returns:
+        Temperature and top-p, each ``[B, S - prompt_length]``.
+    """
+    new_tokens = sequences.shape[1] - prompt_length
+    mask = torch.cat([prompt_mask, prompt_mask.new_ones(len(sequences), new_tokens)], dim=1)[:, :-1]
+    accepted = inspect.signature(model.forward).parameters
+    rows = []
+    for row, row_mask in zip(sequences[:, :-1].split(1), mask.split(1), strict=True):  # one [N, V] at a time
+        kwargs: dict[str, Any] = {"input_ids": row, "attention_mask": row_mask, "use_cache": False}
+        if "position_ids" in accepted:
+            kwargs["position_ids"] = (row_mask.cumsum(-1) - 1).clamp(min=0)
+        if "logits_to_keep" in accepted:
+            kwargs["logits_to_keep"] = new_tokens
+        output = model(**kwargs)
+        rows.append((output.temperature[:, -new_tokens:], output.top_p[:, -new_tokens:]))
+    return torch.cat([row[0] for row in rows]), torch.cat([row[1] for row in rows])
+
+
+def _prompt(
+    model: AutoDecoForCausalLM, args: tuple[Any, ...], kwargs: dict[str, Any], sequences: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The prompt's part of the sequences and its mask, one row for each returned sequence."""
+    inputs = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
+    if inputs is None:  # prompted by inputs_embeds (no prompt in the sequences) or by nothing (one BOS token)
+        length = 0 if kwargs.get("inputs_embeds") is not None else 1
+        if length == 0:
+            raise ValueError("trace=True needs input_ids: with inputs_embeds the sequences do not hold the prompt.")
+        inputs = sequences[:1, :1]
+    mask = kwargs.get("attention_mask")
+    if mask is None:
+        pad = model.generation_config.pad_token_id
+        eos = _as_list(model.generation_config.eos_token_id)
+        # Transformers' own rule: padding is inferred only where it cannot be mistaken for an end-of-text token.
+        mask = inputs.ne(pad).long() if pad is not None and pad not in eos and (inputs == pad).any() else None
+    mask = torch.ones_like(inputs) if mask is None else mask
+    copies = len(sequences) // len(inputs)
+    return inputs.repeat_interleave(copies, 0), mask.long().repeat_interleave(copies, 0)
+
+
+def _resolved(model: AutoDecoForCausalLM, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
+    """A generation setting as ``generate`` sees it: call, then given configuration, then the model's."""
+    if kwargs.get(name) is not None:
+        return kwargs[name]
+    given = kwargs.get("generation_config", args[1] if len(args) > 1 else None)
+    value = getattr(given, name, None)
+    return value if value is not None else getattr(model.generation_config, name, None)
+
+
+def _one_token_a_step(model: AutoDecoForCausalLM, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether this is plain sampling or greedy decoding, so that values can be taken on the way."""
+    beams = _resolved(model, args, kwargs, "num_beams") or 1
+    return beams == 1 and not any(_resolved(model, args, kwargs, name) for name in _OTHER_MODES)
+
+
+def _after_end(
+    model: AutoDecoForCausalLM, args: tuple[Any, ...], kwargs: dict[str, Any], new_tokens: Tensor
+) -> Tensor:
+    """``[B, N]`` boolean: positions after a sequence's first end-of-text token, which hold only padding."""
+    eos = _as_list(_resolved(model, args, kwargs, "eos_token_id"))
+    is_end = torch.isin(new_tokens, torch.tensor(eos, device=new_tokens.device, dtype=new_tokens.dtype))
+    return (is_end.cumsum(-1) - is_end.long()) > 0
+
+
+def _as_list(token_ids: int | list[int] | Tensor | None) -> list[int]:
+    if token_ids is None:
+        return []
+    if isinstance(token_ids, Tensor):
+        return [int(token_id) for token_id in token_ids.reshape(-1)]
+    return [token_ids] if isinstance(token_ids, int) else list(token_ids)

@@ -1,0 +1,350 @@
+"""AutoDecoForCausalLM: any Transformers causal LM whose forward pass returns the distribution to sample from.
+
+There is one mechanism for every architecture: a loaded model's class is replaced by a subclass of it whose ``forward``
+passes the base's logits through the decoding heads. Everything else, ``generate`` with all its modes above all, stays
+the base's own code. The heads read the input of ``lm_head`` from a hook, so no other hidden state is kept, and logits
+exist for the positions that were asked for only.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig
+from transformers.utils import ModelOutput
+
+from autodeco import outputs
+from autodeco.config import AutoDecoConfig
+from autodeco.errors import CheckpointError, ConfigError
+from autodeco.heads import DecodingHeads
+from autodeco.objectives.output import ObjectiveOutput
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel as _CausalLM
+else:
+    _CausalLM = object
+
+# Where forward finds the hidden states that this thread's last lm_head call was given. A module-level thread-local:
+# two threads can run one model, and a model that holds one itself could not be deep-copied.
+_LM_HEAD_INPUT = threading.local()
+
+
+class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
+    """A frozen causal LM with decoding heads. Made by :meth:`from_base` or :meth:`from_pretrained`, not directly.
+
+    An instance is also an instance of the base model's class (``isinstance(model, LlamaForCausalLM)`` holds), so
+    whatever works with the base works with it. ``model.decoding_heads`` holds the only trainable parameters.
+    """
+
+    autodeco_config: AutoDecoConfig
+    decoding_heads: DecodingHeads
+    _heads_enabled = True
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        raise TypeError("use AutoDecoForCausalLM.from_base(...) or AutoDecoForCausalLM.from_pretrained(...).")
+
+    @classmethod
+    def from_base(
+        cls,
+        base: str | Path | nn.Module,
+        *,
+        heads: DecodingHeads | None = None,
+        revision: str | None = None,
+        temperature_head: bool = True,
+        top_p_head: bool = True,
+        statistics_features: bool = True,
+        **kwargs: Any,
+    ) -> AutoDecoForCausalLM:
+        """Puts heads on a base model: new ones, or those given.
+
+        Args:
+            base: hub id, local folder, ``"smollm2-135m"``, or a loaded Transformers causal LM (which is changed in
+                place: its class becomes the AutoDeco class and its parameters are frozen).
+            heads: existing heads; ``None`` makes new ones with PyTorch's default initialisation (T near 1, P near
+                0.5), which have to be trained before the model is of use.
+            revision: hub revision of the base.
+            temperature_head: whether new heads include one for temperature.
+            top_p_head: whether new heads include one for top-p.
+            statistics_features: whether a new top-p head sees statistics of the logits.
+            **kwargs: for Transformers' ``from_pretrained`` (``dtype``, ``device_map``, ``attn_implementation``, ...).
+
+        Raises:
+            ModelNotFoundError: ``base`` is neither a folder nor a hub id that can be loaded.
+            CheckpointError: the heads are of another hidden or vocabulary size.
+        """
+        if isinstance(base, nn.Module):
+            model, name = base, getattr(base.config, "_name_or_path", None) or None
+        else:
+            from autodeco.checkpoint import load_base  # loading is built on this module
+
+            model, name = load_base(str(base), revision=revision, **kwargs), str(base)
+        hidden_size, vocab_size = lm_head_shape(model)
+        if heads is None:
+            heads = DecodingHeads(
+                AutoDecoConfig(
+                    hidden_size=hidden_size,
+                    vocab_size=vocab_size,
+                    temperature_head=temperature_head,
+                    top_p_head=top_p_head,
+                    statistics_features=statistics_features,
+                    base_model_name_or_path=name,
+                    base_model_revision=revision,
+                )
+            )
+        return attach_heads(model, heads)
+
+    @classmethod
+    def from_pretrained(cls, path_or_id: str | Path, **kwargs: Any) -> AutoDecoForCausalLM:
+        """Loads heads with their base, a merged checkpoint, or a released checkpoint of either layout.
+
+        Args:
+            path_or_id: local folder or hub id.
+            **kwargs: ``base_model`` (use this base instead of the recorded one), ``revision``; the rest goes to
+                Transformers' ``from_pretrained`` for the base.
+
+        Raises:
+            ModelNotFoundError: nothing was found at ``path_or_id``.
+            CheckpointError: a file is damaged, or heads and base do not belong together.
+        """
+        from autodeco.checkpoint import load_model
+
+        return load_model(path_or_id, **kwargs)
+
+    def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:
+        """Writes the heads (not the base) as a folder of a few MB: configuration, safetensors, model card.
+
+        Transformers' own keyword arguments (``max_shard_size``, ``state_dict``, ...) are accepted and have no effect.
+        """
+        from autodeco.checkpoint import save_heads
+
+        save_heads(self.decoding_heads, save_directory)
+
+    def forward(self, *args: Any, objective: Callable[..., ObjectiveOutput] | None = None, **kwargs: Any) -> Any:
+        """Runs the base model and shapes its logits, or computes a training objective.
+
+        Arguments are the base model's own. With ``labels`` alone, the loss is the base model's (of the unshaped
+        logits). With ``objective``, nothing is shaped: the result holds the ``loss`` to train the heads with, and the
+        objective's own output as ``objective``.
+
+        Returns:
+            The base model's output with ``logits`` shaped (``[B, S, V]`` float32) and three more fields:
+            ``base_logits`` ``[B, S, V]``, ``temperature`` ``[B, S]``, ``top_p`` ``[B, S]``. ``S`` counts the positions
+            that ``logits_to_keep`` asks for.
+        """
+        if objective is not None:
+            return self._training_output(objective, *args, **kwargs)
+        if not self._heads_enabled:
+            return super().forward(*args, **kwargs)
+        return_dict = kwargs.pop("return_dict", None)
+        output = super().forward(*args, return_dict=True, **kwargs)
+        hidden_states = _take_lm_head_input()
+        shaped = self.decoding_heads.shape(hidden_states, output.logits)
+        if (trace := outputs.active_trace()) is not None:
+            trace.append((shaped.temperature[:, -1].detach(), shaped.top_p[:, -1].detach()))
+        output = outputs.extend(
+            output,
+            base_logits=output.logits,
+            logits=shaped.logits,
+            temperature=shaped.temperature,
+            top_p=shaped.top_p,
+        )
+        return output.to_tuple() if return_dict is False else output
+
+    def generate(self, *args: Any, trace: bool = False, **kwargs: Any) -> Tensor | ModelOutput:
+        """Transformers' own ``generate``, unchanged.
+
+        Args:
+            *args: as in Transformers.
+            trace: also return what the heads chose for each new token.
+            **kwargs: as in Transformers.
+
+        Returns:
+            Transformers' result. With ``trace``, its output object (as with ``return_dict_in_generate=True``) with two
+            more fields, ``temperature`` and ``top_p``, each ``[B, new tokens]``; NaN after a sequence's end.
+        """
+        if not trace:
+            result: Tensor | ModelOutput = super().generate(*args, **kwargs)
+            return result
+        from autodeco.generation import generate_with_trace
+
+        return generate_with_trace(self, super().generate, args, kwargs)
+
+    @contextmanager
+    def disable_heads(self) -> Iterator[None]:
+        """Within this context the model is its bare base, as with PEFT's ``disable_adapter``.
+
+        The generation configuration stays neutral, so ``generate`` samples at temperature 1 unless told otherwise.
+        """
+        before, self._heads_enabled = self._heads_enabled, False
+        try:
+            yield
+        finally:
+            self._heads_enabled = before
+
+    def lm_head_inputs(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """Runs the frozen base up to, not including, its ``lm_head``: what the heads are trained on.
+
+        Args:
+            input_ids: ``[B, S]``.
+            attention_mask: ``[B, S]``, 1 for real tokens.
+            **kwargs: for the base model.
+
+        Returns:
+            Hidden states ``[B, S, H]``, without gradient.
+        """
+        with torch.no_grad():
+            output = self.base_model(
+                input_ids=input_ids, attention_mask=attention_mask, use_cache=False, return_dict=True, **kwargs
+            )
+        hidden_states: Tensor = output.last_hidden_state
+        return hidden_states
+
+    def _training_output(
+        self,
+        objective: Callable[..., ObjectiveOutput],
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        labels: Tensor,
+        easy_token_draws: Tensor | None = None,
+    ) -> outputs.TrainingOutput:
+        hidden_states = self.lm_head_inputs(input_ids, attention_mask)
+        result = objective(self.decoding_heads, hidden_states, self.compute_logits, labels, easy_token_draws)
+        return outputs.TrainingOutput(loss=result.loss, objective=result)
+
+    def compute_logits(self, hidden_states: Tensor) -> Tensor:
+        """The base model's logits ``[..., V]`` of hidden states ``[..., H]``: ``lm_head``, scaling and soft-capping."""
+        logits: Tensor = self.get_output_embeddings()(hidden_states)
+        config = self.config.get_text_config()
+        if (divisor := getattr(config, "logits_scaling", None)) is not None:  # Granite
+            logits = logits / divisor
+        if (factor := getattr(config, "logit_scale", None)) is not None:  # Cohere
+            logits = logits * factor
+        if (cap := getattr(config, "final_logit_softcapping", None)) is not None:  # Gemma
+            logits = torch.tanh(logits / cap) * cap
+        return logits
+
+    def check_logit_path(self, input_ids: Tensor) -> None:
+        """Checks that :meth:`lm_head_inputs` and :meth:`compute_logits` together give the base model's own logits.
+
+        Training relies on it. It fails for an architecture that changes hidden states or logits around ``lm_head`` in
+        a way that this package does not know; decoding is right even then, because it uses the base's own logits.
+
+        Args:
+            input_ids: ``[1, S]``, any short text.
+
+        Raises:
+            ConfigError: the two differ.
+        """
+        with torch.no_grad():
+            expected = super().forward(input_ids=input_ids, return_dict=True).logits.float()
+            found = self.compute_logits(self.lm_head_inputs(input_ids)).float()
+        tolerance = 0.02 * expected.std().item() + 1e-4
+        difference = (expected - found).abs().max().item()
+        if difference > tolerance:
+            raise ConfigError(
+                f"{type(self).__name__} does something between its last hidden state and its logits that autodeco does "
+                f"not know (logits differ by {difference:.3g}, tolerance {tolerance:.3g}). Heads for it cannot be "
+                f"trained yet; please report the architecture."
+            )
+
+    def train(self, mode: bool = True) -> AutoDecoForCausalLM:
+        """Switches the heads to training mode; the frozen base always stays in evaluation mode (no dropout)."""
+        super().train(False)
+        self.decoding_heads.train(mode)
+        self.training = mode
+        return self
+
+
+def attach_heads(model: nn.Module, heads: DecodingHeads) -> AutoDecoForCausalLM:
+    """Turns a loaded causal LM into its AutoDeco class, in place.
+
+    Args:
+        model: a Transformers causal LM with an output embedding.
+        heads: for its hidden and vocabulary size; moved to the device of its ``lm_head``, kept in float32.
+
+    Raises:
+        CheckpointError: sizes differ, or the model has heads already.
+    """
+    if isinstance(model, AutoDecoForCausalLM):
+        raise CheckpointError(f"{type(model).__name__} has decoding heads already; put new ones on a plain base model.")
+    hidden_size, vocab_size = lm_head_shape(model)
+    config = heads.config
+    name = getattr(model.config, "_name_or_path", None) or type(model).__name__
+    for what, found, needed in (
+        ("hidden size", config.hidden_size, hidden_size),
+        ("vocabulary size", config.vocab_size, vocab_size),
+    ):
+        if found is not None and found != needed:
+            raise CheckpointError(
+                f"these heads are for {what} {found}, but base model '{name}' has {needed}. Heads belong to the model "
+                f"they were trained on ({config.base_model_name_or_path or 'not recorded'})."
+            )
+    lm_head = model.get_output_embeddings()
+    model.requires_grad_(False)
+    model.__class__ = autodeco_class(type(model))
+    assert isinstance(model, AutoDecoForCausalLM)
+    model.autodeco_config = config
+    model.decoding_heads = heads.to(device=lm_head.weight.device)
+    lm_head.register_forward_pre_hook(_keep_lm_head_input)
+    model.generation_config = neutral_generation_config(model.generation_config)
+    return model.eval()
+
+
+@functools.cache
+def autodeco_class(base_class: type[nn.Module]) -> type[AutoDecoForCausalLM]:
+    """The AutoDeco subclass of a causal-LM class, named ``AutoDeco<BaseClass>``."""
+
+    # Transformers reads forward's signature (to see whether it takes logits_to_keep, which arguments are valid, ...).
+    @functools.wraps(base_class.forward)
+    def forward(self: AutoDecoForCausalLM, *args: Any, **kwargs: Any) -> Any:
+        return AutoDecoForCausalLM.forward(self, *args, **kwargs)
+
+    forward.__signature__ = inspect.signature(base_class.forward)  # type: ignore[attr-defined]
+    forward.__doc__ = AutoDecoForCausalLM.forward.__doc__
+    members = {"forward": forward, "__module__": __name__, "__doc__": AutoDecoForCausalLM.__doc__}
+    return type(f"AutoDeco{base_class.__name__}", (AutoDecoForCausalLM, base_class), members)
+
+
+def neutral_generation_config(config: GenerationConfig | None) -> GenerationConfig:
+    """A copy of a generation configuration that samples from the model's distribution as it is.
+
+    The base model's recommended temperature, top-p, top-k and the like are switched off: the heads have applied their
+    own, and they would act a second time. Special tokens, lengths and penalties stay.
+    """
+    values = {} if config is None else config.to_diff_dict()
+    for name in ("temperature", "top_p", "top_k", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"):
+        values.pop(name, None)
+    return GenerationConfig(**{**values, "do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0})
+
+
+def lm_head_shape(model: nn.Module) -> tuple[int, int]:
+    """Hidden size and vocabulary size of a causal LM, from its output embedding.
+
+    Raises:
+        CheckpointError: the model has none, so it is no causal LM.
+    """
+    lm_head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if lm_head is None:
+        raise CheckpointError(f"{type(model).__name__} has no lm_head; a causal language model is needed.")
+    if hasattr(lm_head, "in_features"):  # also right where quantised weights are packed
+        return lm_head.in_features, lm_head.out_features
+    vocab_size, hidden_size = lm_head.weight.shape
+    return hidden_size, vocab_size
+
+
+def _keep_lm_head_input(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+    _LM_HEAD_INPUT.hidden_states = args[0]
+
+
+def _take_lm_head_input() -> Tensor:
+    hidden_states: Tensor = _LM_HEAD_INPUT.hidden_states
+    _LM_HEAD_INPUT.hidden_states = None
+    return hidden_states

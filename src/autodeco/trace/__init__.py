@@ -1,0 +1,1 @@
+"""What the heads did at each token, made visible."""

@@ -1,0 +1,14 @@
+"""Training the heads on a frozen base: data → token ids → Transformers' Trainer → heads."""
+
+from autodeco.training.config import TrainingConfig, load_recipe, load_yaml, recipe_names, training_config
+from autodeco.training.run import TrainingResult, train
+
+__all__ = [
+    "TrainingConfig",
+    "TrainingResult",
+    "load_recipe",
+    "load_yaml",
+    "recipe_names",
+    "train",
+    "training_config",
+]

@@ -1,0 +1,47 @@
+"""Batches: tokenised rows, padded on the right, with labels on the completion only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from autodeco.objectives.eager import IGNORED
+from autodeco.training.tokenize import TokenizedRow
+
+
+class RowDataset(Dataset[dict[str, Any]]):
+    """Tokenised rows by index."""
+
+    def __init__(self, rows: list[TokenizedRow]) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self.rows[index]
+        return {"input_ids": row.input_ids, "prompt_length": row.prompt_length, "row": index}
+
+
+def collate(examples: list[dict[str, Any]], pad_token_id: int) -> dict[str, Tensor]:
+    """Pads examples into a batch.
+
+    Returns:
+        ``input_ids``, ``attention_mask`` and ``labels`` (-100 on prompt and padding), each ``[B, S]``, and ``row``
+        ``[B]``, the index of each example in the data.
+    """
+    length = max(len(example["input_ids"]) for example in examples)
+    shape = (len(examples), length)
+    input_ids = torch.full(shape, pad_token_id)
+    attention_mask = torch.zeros(shape, dtype=torch.long)
+    labels = torch.full(shape, IGNORED)
+    for index, example in enumerate(examples):
+        ids = torch.tensor(example["input_ids"])
+        input_ids[index, : len(ids)] = ids
+        attention_mask[index, : len(ids)] = 1
+        labels[index, example["prompt_length"] : len(ids)] = ids[example["prompt_length"] :]
+    rows = torch.tensor([example["row"] for example in examples])
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels, "row": rows}

@@ -1,0 +1,248 @@
+"""A whole training run: check, tokenise, train, verify that the base is unchanged, save, and resume if interrupted."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from autodeco import objectives, provenance
+from autodeco.bundled import resolve_model
+from autodeco.checkpoint import load_heads
+from autodeco.errors import ModelNotFoundError, RunFolderError, TrainingError
+from autodeco.modeling import AutoDecoForCausalLM
+from autodeco.training.batches import RowDataset, collate
+from autodeco.training.callbacks import FiniteGradients, LogFile, ProgressBar
+from autodeco.training.config import TrainingConfig
+from autodeco.training.rows import read_rows
+from autodeco.training.tokenize import TokenizedData, tokenize_rows
+from autodeco.training.trainer import AutoDecoTrainer
+
+logger = logging.getLogger(__name__)
+
+RUN_FILE = "autodeco_run.json"
+_HEADS_FILE = "autodeco_heads.safetensors"
+# Settings that may differ between the start of a run and its resumption: they do not change the weights.
+_FREE_SETTINGS = {"output", "report_to", "save_total_limit"}
+_CHECKED_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a finished run left behind.
+
+    Attributes:
+        output: folder with the heads.
+        data: the tokenised training data; ``None`` if the run had been finished before.
+        log: metrics of every step.
+        resumed_from: step of the checkpoint that it went on from, 0 for a new run.
+    """
+
+    output: Path
+    data: TokenizedData | None
+    log: list[dict[str, Any]]
+    resumed_from: int
+
+
+def train(config: TrainingConfig, *, progress: bool = True, say: Callable[[str], None] = logger.info) -> TrainingResult:
+    """Trains heads. Run again with the same settings, it goes on from the last checkpoint.
+
+    Args:
+        config: all settings.
+        progress: show a progress bar.
+        say: called with one sentence at each stage.
+
+    Returns:
+        The result; the heads are in ``config.output``.
+
+    Raises:
+        AutoDecoError: bad data, settings or folder; a loss that is not finite; a base model that changed.
+    """
+    if _is_finished(config):
+        say(f"this run is finished: the heads are in {config.output}")
+        return TrainingResult(config.output, None, _read_log(config.output), config.max_steps)
+    tokenizer, end_of_text_ids, max_length = _load_tokenizer(config)
+    data = _tokenize(config, config.data, tokenizer, end_of_text_ids, max_length)
+    say(data.summary())
+    eval_data = _tokenize(config, config.eval_data, tokenizer, end_of_text_ids, max_length) if config.eval_data else None
+    provenance.write(config.output / RUN_FILE, config=config.model_dump(mode="json"), status="started")
+
+    set_seed(config.seed)  # before the heads are initialised
+    model = _load_model(config)
+    first = data.rows[0].input_ids[:_CHECKED_TOKENS]
+    model.check_logit_path(torch.tensor([first], device=model.device))
+    checksum = base_checksum(model)
+
+    trainer = _make_trainer(config, model, data, eval_data, tokenizer, progress)
+    last_checkpoint = get_last_checkpoint(str(config.output))
+    if last_checkpoint:
+        say(f"going on from {last_checkpoint}")
+    try:
+        trainer.train(resume_from_checkpoint=last_checkpoint)
+    finally:
+        for callback in trainer.callback_handler.callbacks:
+            if isinstance(callback, ProgressBar):
+                callback.close()
+    if base_checksum(model) != checksum:
+        raise TrainingError("the base model's weights changed during training. This is a bug in autodeco; report it.")
+    model.save_pretrained(config.output)
+    provenance.write(
+        config.output / RUN_FILE,
+        config=config.model_dump(mode="json"),
+        status="finished",
+        base_checksum=checksum,
+        data={"rows": len(data.rows), "skipped": len(data.skipped), "truncated": data.truncated},
+    )
+    resumed_from = int(last_checkpoint.rsplit("-", 1)[1]) if last_checkpoint else 0
+    return TrainingResult(config.output, data, _read_log(config.output), resumed_from)
+
+
+def base_checksum(model: AutoDecoForCausalLM) -> str:
+    """CRC-32 over the bytes of every parameter and buffer of the base model, in order of name."""
+    checksum = 0
+    for name, tensor in sorted(model.state_dict().items()):
+        if not name.startswith("decoding_heads."):
+            contents = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            checksum = zlib.crc32(memoryview(contents), zlib.crc32(name.encode(), checksum))
+    return f"{checksum:08x}"
+
+
+def _is_finished(config: TrainingConfig) -> bool:
+    """Checks the output folder.
+
+    Raises:
+        RunFolderError: it holds something else than this very run.
+    """
+    folder = config.output
+    if folder.is_file():
+        raise RunFolderError(f"output folder {folder} is a file. Choose another --output.")
+    record_path = folder / RUN_FILE
+    if not record_path.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise RunFolderError(f"output folder {folder} holds files of something else. Choose another --output.")
+        return False
+    try:
+        record = json.loads(record_path.read_text(encoding="utf-8"))
+        earlier = record["config"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise RunFolderError(f"{record_path} is damaged. Choose another --output, or delete the folder.") from None
+    now = config.model_dump(mode="json")
+    changed = [
+        f"{name} was {earlier.get(name)!r}, is {now[name]!r}"
+        for name in now
+        if name not in _FREE_SETTINGS and earlier.get(name) != now[name]
+    ]
+    if changed:
+        raise RunFolderError(
+            f"output folder {folder} holds another run ({'; '.join(changed)}). Choose another --output, or give the "
+            f"same settings to go on with that run."
+        )
+    return record.get("status") == "finished" and (folder / _HEADS_FILE).exists()
+
+
+def _load_tokenizer(config: TrainingConfig) -> tuple[Any, set[int], int]:
+    """Tokenizer, the ids that end a text, and the longest sequence that settings and model both allow."""
+    folder = resolve_model(config.model)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, revision=config.model_revision)
+        model_config = AutoConfig.from_pretrained(folder, revision=config.model_revision).get_text_config()
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(
+            f"no tokenizer and configuration found for '{config.model}': it is neither a local model folder nor a hub "
+            f"id that can be reached ({str(error).splitlines()[0]})."
+        ) from None
+    try:
+        generation = GenerationConfig.from_pretrained(folder, revision=config.model_revision)
+        ends = generation.eos_token_id
+    except OSError:
+        ends = None
+    ends = [ends] if isinstance(ends, int) else list(ends or [])
+    longest = getattr(model_config, "max_position_embeddings", None) or config.max_length
+    return tokenizer, {*ends, tokenizer.eos_token_id} - {None}, min(config.max_length, longest)
+
+
+def _tokenize(config: TrainingConfig, source: str, tokenizer: Any, ends: set[int], max_length: int) -> TokenizedData:
+    rows = read_rows(source, config.data_split)
+    return tokenize_rows(rows, tokenizer, max_length, end_of_text_ids=ends, skip_bad_rows=config.skip_bad_rows)
+
+
+def _load_model(config: TrainingConfig) -> AutoDecoForCausalLM:
+    return AutoDecoForCausalLM.from_base(
+        config.model,
+        heads=load_heads(config.heads) if config.heads else None,
+        revision=config.model_revision,
+        temperature_head=config.temperature_head,
+        top_p_head=config.top_p_head,
+        statistics_features=config.statistics_features,
+        dtype=config.dtype,
+    )
+
+
+def _make_trainer(
+    config: TrainingConfig,
+    model: AutoDecoForCausalLM,
+    data: TokenizedData,
+    eval_data: TokenizedData | None,
+    tokenizer: Any,
+    progress: bool,
+) -> AutoDecoTrainer:
+    objective = functools.partial(
+        getattr(objectives.eager, config.objective),
+        easy_token_masking=config.easy_token_masking,
+        dynamic_fine_tuning=config.dynamic_fine_tuning,
+        decay=config.soft_top_p_decay,
+    )
+    pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    trainer = AutoDecoTrainer(
+        objective=objective,
+        row_names=[row.name for row in data.rows],
+        model=model,
+        args=_training_arguments(config, has_eval=eval_data is not None),
+        train_dataset=RowDataset(data.rows),
+        eval_dataset=RowDataset(eval_data.rows) if eval_data else None,
+        data_collator=functools.partial(collate, pad_token_id=pad_token_id or 0),
+        callbacks=[LogFile(config.output), FiniteGradients(), *([ProgressBar()] if progress else [])],
+    )
+    return trainer
+
+
+def _training_arguments(config: TrainingConfig, has_eval: bool) -> TrainingArguments:
+    return TrainingArguments(
+        output_dir=str(config.output),
+        max_steps=config.max_steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.lr_scheduler,
+        warmup_steps=config.warmup_steps,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation,
+        seed=config.seed,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if has_eval else "no",
+        eval_steps=config.eval_steps,
+        save_steps=config.save_steps,
+        save_total_limit=config.save_total_limit,
+        report_to=list(config.report_to) or "none",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        disable_tqdm=True,
+    )
+
+
+def _read_log(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "training_log.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,70 @@
+"""Fixtures shared by all tests: golden files, tiny models, the bundled real model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from autodeco import AutoDecoForCausalLM
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+
+
+@pytest.fixture
+def golden() -> Path:
+    """Folder of numbers computed by the authors' own code."""
+    if not GOLDEN.is_dir():
+        pytest.skip(f"the authors' golden files are not at {GOLDEN}")
+    return GOLDEN
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def tiny_llama(**overrides: object) -> LlamaForCausalLM:
+    """A randomly initialised Llama: for shapes and numbers, never as evidence that something works."""
+    settings = {
+        "vocab_size": 128,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "initializer_range": 0.3,  # spread-out logits: a flat distribution would hide mistakes
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+    return LlamaForCausalLM(LlamaConfig(**{**settings, **overrides})).eval()
+
+
+def tiny_autodeco(**overrides: object) -> AutoDecoForCausalLM:
+    """A tiny Llama with random heads whose temperatures and top-p differ visibly from token to token."""
+    model = AutoDecoForCausalLM.from_base(tiny_llama(**overrides))
+    with torch.no_grad():
+        for parameter in model.decoding_heads.parameters():
+            parameter.mul_(3)
+    return model
+
+
+@pytest.fixture
+def model() -> AutoDecoForCausalLM:
+    return tiny_autodeco()
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> str:
+    """Folder of the bundled real model."""
+    from autodeco.bundled import BUNDLED_MODEL, resolve_model
+
+    return resolve_model(BUNDLED_MODEL)

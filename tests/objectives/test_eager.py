@@ -1,0 +1,166 @@
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from autodeco.config import AutoDecoConfig
+from autodeco.heads import DecodingHeads
+from autodeco.objectives import eager
+
+OBJECTIVES = [eager.released, eager.end_to_end]
+
+
+def make_case(dtype=torch.float32, vocab_size=40, hidden_size=12, length=9, spread=3.0):
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=hidden_size, mlp_hidden_size=16)).to(dtype)
+    hidden = torch.randn(2, length, hidden_size, dtype=dtype)
+    weight = torch.randn(vocab_size, hidden_size, dtype=dtype) * spread / hidden_size**0.5
+    labels = torch.randint(0, vocab_size, (2, length))
+    labels[0, :3] = -100
+    return heads, hidden, weight, labels
+
+
+@pytest.mark.parametrize("name", ["small", "wide"])
+def test_released_matches_the_authors_losses_and_every_gradient(golden, name):
+    case = load_file(golden / f"released_objective_{name}.safetensors")
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=case["hidden_states"].shape[-1]))
+    heads.load_state_dict({k: v for k, v in case.items() if k.startswith(("temp_head.", "top_p_head."))})
+    output = eager.released(
+        heads, case["hidden_states"], case["lm_head_weight"], case["labels"], case["rand_vals"]
+    )
+    output.loss.backward()
+    torch.testing.assert_close(output.temperature_loss, case["temp_loss"][0], rtol=1e-5, atol=0)
+    torch.testing.assert_close(output.top_p_loss, case["top_p_loss"][0], rtol=1e-5, atol=0)
+    valid = case["labels"][:, 1:] != -100
+    torch.testing.assert_close(output.temperature, case["temperature"][:, :-1][valid], rtol=1e-5, atol=0)
+    torch.testing.assert_close(output.top_p, case["top_p"][:, :-1][valid], rtol=1e-5, atol=0)
+    for name, parameter in heads.named_parameters():
+        expected = case[f"grad.{name}"]
+        # Relative to the tensor's largest entry: an entry that cancels to almost nothing has no digits to compare.
+        error = (parameter.grad - expected).abs().max() / expected.abs().max()
+        assert error < 1e-5, f"{name}: {error:.2e}"
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_gradients_pass_gradcheck(objective):
+    heads, hidden, weight, labels = make_case(torch.float64, vocab_size=11, hidden_size=5, length=4)
+    draws = torch.rand(2, 3, dtype=torch.float64)
+    names = [name for name, _ in heads.named_parameters()]
+
+    def loss(*values):
+        parameters = dict(zip(names, values, strict=True))
+        original = heads.temperature, heads.top_p
+
+        # The heads' own functions with the given parameters in place of theirs.
+        def call(method, *args):
+            return torch.func.functional_call(_Method(heads, method), {f"heads.{k}": v for k, v in parameters.items()}, args)
+
+        heads.temperature = lambda h: call(original[0], h)
+        heads.top_p = lambda *args: call(original[1], *args)
+        try:
+            return objective(heads, hidden, weight, labels, draws).loss
+        finally:
+            del heads.temperature, heads.top_p
+
+    assert torch.autograd.gradcheck(loss, [p.detach().requires_grad_() for p in heads.parameters()])
+
+
+class _Method(torch.nn.Module):
+    def __init__(self, heads, method):
+        super().__init__()
+        self.heads = heads
+        self.method = method
+
+    def forward(self, *args):
+        return self.method(*args)
+
+
+def test_end_to_end_is_the_papers_equations_written_out():
+    heads, hidden, weight, labels = make_case()
+    draws = torch.rand(2, 8)
+    losses, kept = [], 0
+    for b in range(2):
+        for t in range(8):
+            y = labels[b, t + 1]
+            if y == -100:
+                continue
+            logits = weight @ hidden[b, t]
+            base = logits.softmax(-1)
+            if logits.argmax() == y and draws[b, t] < 0.6:
+                continue
+            temperature = heads.temperature(hidden[b, t])
+            p = (logits / temperature).softmax(-1)
+            top_p = heads.top_p(hidden[b, t], temperature, p)
+            order = p.argsort(descending=True)
+            mask = torch.empty_like(p)
+            mask[order] = torch.exp(-30 * (p[order].cumsum(0) - top_p).clamp(min=0))
+            soft = p * mask / ((p * mask).sum() + 1e-9)
+            losses.append(-base[y] * soft[y].log())
+            kept += 1
+    output = eager.end_to_end(heads, hidden, weight, labels, draws)
+    torch.testing.assert_close(output.loss, sum(losses) / kept, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_options_change_the_loss_the_way_they_say(objective):
+    heads, hidden, weight, labels = make_case()
+    plain = objective(heads, hidden, weight, labels, dynamic_fine_tuning=False)
+    weighted = objective(heads, hidden, weight, labels)
+    assert weighted.loss < plain.loss  # every weight is a probability below one
+    draws = torch.zeros(2, 8)
+    labels[:, 1:] = (hidden[:, :-1] @ weight.T).argmax(-1)  # every token easy
+    masked = objective(heads, hidden, weight, labels, draws)
+    assert masked.easy.all()
+    unmasked = objective(heads, hidden, weight, labels, draws, easy_token_masking=0.0)
+    if objective is eager.released:
+        assert masked.temperature_loss == 0
+        assert masked.top_p_loss == unmasked.top_p_loss > 0
+    else:
+        assert masked.loss == 0 < unmasked.loss
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("temperature_bias", [-1e4, 0.0, 1e4])
+@pytest.mark.parametrize("top_p_bias", [-1e4, 1e4])
+def test_finite_at_both_ends_of_the_ranges(objective, temperature_bias, top_p_bias):
+    heads, hidden, weight, labels = make_case(spread=30.0)
+    with torch.no_grad():
+        heads.temp_head.mlp[2].bias.fill_(temperature_bias)
+        heads.top_p_head.mlp[2].bias.fill_(top_p_bias)
+    output = objective(heads, hidden, weight, labels, torch.rand(2, 8))
+    output.loss.backward()
+    assert torch.isfinite(output.loss)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in heads.parameters())
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_nothing_to_learn_from_gives_zero_and_a_zero_gradient(objective):
+    heads, hidden, weight, labels = make_case()
+    output = objective(heads, hidden, weight, torch.full_like(labels, -100))
+    output.loss.backward()
+    assert output.loss == 0
+    one = objective(heads, hidden[:, :1], weight, labels[:, :1])  # one token has no next token
+    assert one.loss == 0
+
+
+def test_one_labelled_token_counts():
+    heads, hidden, weight, _ = make_case()
+    labels = torch.full((2, 9), -100)
+    labels[1, 4] = 7
+    output = eager.released(heads, hidden, weight, labels)
+    assert output.rows.tolist() == [1]
+    assert output.loss > 0
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("absent", ["temperature_head", "top_p_head"])
+def test_one_head_alone(objective, absent):
+    _, hidden, weight, labels = make_case()
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=12, **{absent: False}))
+    objective(heads, hidden, weight, labels).loss.backward()
+    assert any(parameter.grad.abs().sum() > 0 for parameter in heads.parameters())
+
+
+def test_lm_head_may_be_a_function():
+    heads, hidden, weight, labels = make_case()
+    capped = eager.released(heads, hidden, lambda h: torch.tanh(h @ weight.T), labels)
+    plain = eager.released(heads, hidden, weight, labels)
+    assert capped.loss != plain.loss

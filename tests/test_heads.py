@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from autodeco import distribution
+from autodeco.config import AutoDecoConfig
+from autodeco.heads import DecodingHeads
+
+
+def make_heads(**settings):
+    return DecodingHeads(AutoDecoConfig(hidden_size=16, vocab_size=50, **settings))
+
+
+def test_parameter_names_and_shapes_are_the_released_ones():
+    shapes = {name: tuple(parameter.shape) for name, parameter in make_heads().named_parameters()}
+    assert shapes == {
+        "temp_head.mlp.0.weight": (256, 16),
+        "temp_head.mlp.0.bias": (256,),
+        "temp_head.mlp.2.weight": (1, 256),
+        "temp_head.mlp.2.bias": (1,),
+        "top_p_head.mlp.0.weight": (256, 21),
+        "top_p_head.mlp.0.bias": (256,),
+        "top_p_head.mlp.2.weight": (1, 256),
+        "top_p_head.mlp.2.bias": (1,),
+    }
+    assert make_heads(statistics_features=False).top_p_head.mlp[0].weight.shape == (256, 17)
+
+
+def test_ranges_hold_at_extreme_inputs():
+    heads = make_heads()
+    hidden = torch.randn(2, 5, 16) * 1e4
+    shaped = heads.shape(hidden, torch.randn(2, 5, 50))
+    assert ((shaped.temperature >= 0) & (shaped.temperature <= 2)).all()
+    assert ((shaped.top_p >= 0) & (shaped.top_p <= 1)).all()
+    assert torch.isfinite(shaped.logits).all()
+
+
+def test_top_p_gives_no_gradient_to_the_temperature_head():
+    heads = make_heads()
+    hidden, logits = torch.randn(3, 16), torch.randn(3, 50)
+    temperature = heads.temperature(hidden)
+    heads.top_p(hidden, temperature, distribution.scale(logits, temperature).softmax(-1)).sum().backward()
+    assert all(parameter.grad is None for parameter in heads.temp_head.parameters())
+    assert all(parameter.grad is not None for parameter in heads.top_p_head.parameters())
+
+
+@pytest.mark.parametrize("absent", ["temperature_head", "top_p_head"])
+def test_an_absent_head_is_one_everywhere(absent):
+    heads = make_heads(**{absent: False})
+    logits = torch.randn(3, 50)
+    shaped = heads.shape(torch.randn(3, 16), logits)
+    if absent == "temperature_head":
+        assert (shaped.temperature == 1).all()
+        assert (shaped.logits < -5000).any()
+    else:
+        assert (shaped.top_p == 1).all()
+        torch.testing.assert_close(shaped.logits, logits / shaped.temperature.unsqueeze(-1))
+
+
+def test_statistics_features_reach_the_top_p_head():
+    heads = make_heads()
+    hidden = torch.randn(1, 16).expand(2, -1)
+    logits = torch.stack([torch.zeros(50), torch.zeros(50).index_fill(0, torch.tensor([3]), 20.0)])
+    with_statistics = heads.shape(hidden, logits).top_p
+    assert with_statistics[0] != with_statistics[1]
+    without = make_heads(statistics_features=False).shape(hidden, logits).top_p
+    assert without[0] == without[1]
+
+
+def test_bfloat16_hidden_states_are_taken_in_the_heads_precision():
+    shaped = make_heads().shape(torch.randn(2, 16).bfloat16(), torch.randn(2, 50).bfloat16())
+    assert shaped.temperature.dtype == shaped.top_p.dtype == shaped.logits.dtype == torch.float32
