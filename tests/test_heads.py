@@ -38,7 +38,8 @@ def test_top_p_gives_no_gradient_to_the_temperature_head():
     heads = make_heads()
     hidden, logits = torch.randn(3, 16), torch.randn(3, 50)
     temperature = heads.temperature(hidden)
-    heads.top_p(hidden, temperature, distribution.scale(logits, temperature).softmax(-1)).sum().backward()
+    statistics = distribution.probability_statistics(distribution.scale(logits, temperature).softmax(-1))
+    heads.top_p(hidden, temperature, statistics).sum().backward()
     assert all(parameter.grad is None for parameter in heads.temp_head.parameters())
     assert all(parameter.grad is not None for parameter in heads.top_p_head.parameters())
 

@@ -143,7 +143,9 @@ def _disk_errors_named(path: Path) -> Iterator[None]:
                 f"the same command again, or choose another output folder."
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR):
-            raise RunFolderError(f"{path}: cannot be written ({error.strerror}). Choose another output path.") from error
+            raise RunFolderError(
+                f"{path}: cannot be written ({error.strerror}). Choose another output path."
+            ) from error
         raise
 
 

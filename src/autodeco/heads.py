@@ -101,25 +101,25 @@ class DecodingHeads(nn.Module):
         temperature: Tensor = self.temp_head(hidden_states)
         return temperature
 
-    def top_p(self, hidden_states: Tensor, temperature: Tensor, probabilities: Tensor) -> Tensor:
+    @property
+    def needs_statistics(self) -> bool:
+        """Whether :meth:`top_p` takes statistics of ``softmax(l / T)``."""
+        return self.top_p_head is not None and self.config.statistics_features
+
+    def top_p(self, hidden_states: Tensor, temperature: Tensor, statistics: Tensor | None = None) -> Tensor:
         """Predicts top-p.
 
         Args:
             hidden_states: ``[..., H]``.
-            temperature: ``[...]``.
-            probabilities: ``softmax(l / T)``, ``[..., V]``; read only for the statistics.
+            temperature: ``[...]``; no gradient flows into it.
+            statistics: ``[..., 4]`` of ``softmax(l / T)``, where :attr:`needs_statistics`.
 
         Returns:
             ``[...]``.
         """
-        hidden_states = hidden_states.to(self.dtype)
         if self.top_p_head is None:
             return torch.ones_like(temperature)
-        statistics = None
-        if self.config.statistics_features:
-            with torch.no_grad():
-                statistics = distribution.probability_statistics(probabilities)
-        top_p: Tensor = self.top_p_head(hidden_states, temperature, statistics)
+        top_p: Tensor = self.top_p_head(hidden_states.to(self.dtype), temperature, statistics)
         return top_p
 
     def shape(self, hidden_states: Tensor, logits: Tensor) -> ShapedLogits:
@@ -137,5 +137,6 @@ class DecodingHeads(nn.Module):
         if self.top_p_head is None:
             return ShapedLogits(scaled, temperature, torch.ones_like(temperature))
         probabilities = scaled.softmax(-1)
-        top_p = self.top_p(hidden_states, temperature, probabilities)
+        statistics = distribution.probability_statistics(probabilities) if self.needs_statistics else None
+        top_p = self.top_p(hidden_states, temperature, statistics)
         return ShapedLogits(distribution.cut_nucleus(scaled, probabilities, top_p), temperature, top_p)

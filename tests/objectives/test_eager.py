@@ -3,6 +3,7 @@ import torch
 from safetensors.torch import load_file
 
 from autodeco.config import AutoDecoConfig
+from autodeco.distribution import probability_statistics
 from autodeco.heads import DecodingHeads
 from autodeco.objectives import eager
 
@@ -88,7 +89,7 @@ def test_end_to_end_is_the_papers_equations_written_out():
                 continue
             temperature = heads.temperature(hidden[b, t])
             p = (logits / temperature).softmax(-1)
-            top_p = heads.top_p(hidden[b, t], temperature, p)
+            top_p = heads.top_p(hidden[b, t], temperature, probability_statistics(p))
             order = p.argsort(descending=True)
             mask = torch.empty_like(p)
             mask[order] = torch.exp(-30 * (p[order].cumsum(0) - top_p).clamp(min=0))

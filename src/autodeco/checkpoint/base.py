@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
+from autodeco.checkpoint.layout import CONFIG, HEAD_TENSOR, HEADS_CONFIG
+from autodeco.checkpoint.shards import read_header
 from autodeco.errors import CheckpointError, ModelNotFoundError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
-
-HEAD_TENSOR = re.compile(r"^(temp_head|top_p_head)\.")
 
 # Where Transformers logs its table of missing and unexpected weights.
 _TRANSFORMERS_LOGGER = logging.getLogger("transformers.modeling_utils")
@@ -46,9 +46,19 @@ def load_base(name_or_path: str | Path, revision: str | None = None, **kwargs: A
 
     name = str(name_or_path)
     path = str(resolve_model(name))
-    if Path(path).is_dir() and not (Path(path) / "config.json").is_file() and "gguf_file" not in kwargs:
-        raise ModelNotFoundError(f"{path} has no config.json, so it is no model folder. Give the folder that holds it.")
+    if Path(path).is_dir() and "gguf_file" not in kwargs:
+        _check_folder(Path(path))
     return load_weights(path, name, revision=revision, **kwargs)
+
+
+def _check_folder(folder: Path) -> None:
+    if (folder / HEADS_CONFIG).is_file():
+        raise CheckpointError(
+            f"{folder} holds decoding heads ({HEADS_CONFIG}), and a base model is needed. To load the heads with their "
+            f"base: AutoDecoForCausalLM.from_pretrained."
+        )
+    if not (folder / CONFIG).is_file():
+        raise ModelNotFoundError(f"{folder} has no {CONFIG}, so it is no model folder. Give the folder that holds it.")
 
 
 def load_weights(path: str | Path, name: str, **kwargs: Any) -> PreTrainedModel:
@@ -81,11 +91,18 @@ def _as_our_error(error: Exception, path: Path, name: str, report: list[str]) ->
     """What went wrong in ``from_pretrained`` as an error a user can act on; ``None`` for anything but the input."""
     found = " ".join(str(error).split())
     if isinstance(error, SafetensorError):
+        for file in sorted(path.glob("*.safetensors")) if path.is_dir() else []:
+            try:
+                read_header(file)
+            except CheckpointError as damaged:
+                return damaged
         return CheckpointError(f"base model '{name}': a weight file is damaged or truncated ({found}). Get it again.")
     if isinstance(error, RuntimeError):
         details = "\n".join(report)
         if "size mismatch" in found or "ignore_mismatched_sizes" in found:
-            return CheckpointError(f"base model '{name}': weights do not fit its config.json. {found}\n{details}".strip())
+            return CheckpointError(
+                f"base model '{name}': weights do not fit its config.json. {found}\n{details}".strip()
+            )
         return None
     if path.is_dir():
         return CheckpointError(f"base model '{name}' cannot be loaded from {path}: {found}")
@@ -117,7 +134,7 @@ def _some(names: list[str]) -> str:
 
 @contextmanager
 def _withheld_report() -> Iterator[list[str]]:
-    """Keeps Transformers' table of unexpected weights off the screen; :func:`_check_loading` says what matters of it."""
+    """Keeps Transformers' table of weights off the screen; :func:`_check_loading` says what matters of it."""
     withheld: list[str] = []
 
     def keep(record: logging.LogRecord) -> bool:

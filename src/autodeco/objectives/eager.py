@@ -136,7 +136,9 @@ def _predict(
             dropped = easy & (easy_token_draws[valid] < easy_token_masking)
     temperature = heads.temperature(hidden)
     scaled = distribution.scale(logits, temperature, heads.config.min_temperature)
-    top_p = heads.top_p(hidden, temperature, scaled.softmax(-1))
+    with torch.no_grad():
+        statistics = distribution.probability_statistics(scaled.softmax(-1)) if heads.needs_statistics else None
+    top_p = heads.top_p(hidden, temperature, statistics)
     rows = valid.nonzero()[:, 0]
     return _Predictions(rows, targets, scaled, temperature, top_p, base_probability, easy, dropped)
 

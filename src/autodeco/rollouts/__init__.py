@@ -1,0 +1,17 @@
+"""Rollouts: sample completions, verify them, keep the right ones. The training data of the heads."""
+
+from autodeco.rollouts.filter import Kept, keep
+from autodeco.rollouts.run import RolloutSettings, RolloutSummary, rollout, summarise
+from autodeco.rollouts.sample import Sample, sample, sample_batches
+
+__all__ = [
+    "Kept",
+    "RolloutSettings",
+    "RolloutSummary",
+    "Sample",
+    "keep",
+    "rollout",
+    "sample",
+    "sample_batches",
+    "summarise",
+]

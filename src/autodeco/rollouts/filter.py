@@ -1,0 +1,62 @@
+"""Which rows of a rollout become training data: right, ended by the model, not twice, not too many of one problem."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The rows kept, and why the others were not.
+
+    Attributes:
+        rows: in their order.
+        dropped: counts by reason: ``"wrong"``, ``"unfinished"``, ``"duplicate"``, ``"over_cap"``.
+    """
+
+    rows: list[dict[str, Any]]
+    dropped: dict[str, int]
+
+
+def keep(rows: Iterable[dict[str, Any]], *, most_per_problem: int | None = None, only_correct: bool = True) -> Kept:
+    """Filters a rollout's rows ("rejection sampling").
+
+    Args:
+        rows: as :func:`autodeco.rollouts.run.rollout` writes them.
+        most_per_problem: keep at most this many of one problem, so that easy ones do not crowd out the others.
+        only_correct: whether wrong answers are dropped.
+    """
+    kept: list[dict[str, Any]] = []
+    dropped = dict.fromkeys(("wrong", "unfinished", "duplicate", "over_cap"), 0)
+    texts: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        problem = (row["task"], row["id"])
+        reason = _reason_to_drop(row, texts[problem], most_per_problem, only_correct)
+        if reason is not None:
+            dropped[reason] += 1
+            continue
+        texts[problem].add(_text(row))
+        kept.append(row)
+    return Kept(kept, dropped)
+
+
+def _reason_to_drop(
+    row: dict[str, Any], kept_texts: set[str], most_per_problem: int | None, only_correct: bool
+) -> str | None:
+    if only_correct and not row["correct"]:
+        return "wrong"
+    if row["finish"] != "stop":
+        return "unfinished"
+    if _text(row) in kept_texts:
+        return "duplicate"
+    if most_per_problem is not None and len(kept_texts) >= most_per_problem:
+        return "over_cap"
+    return None
+
+
+def _text(row: dict[str, Any]) -> str:
+    text: str = row["completion"][-1]["content"]
+    return text

@@ -1,0 +1,249 @@
+"""One rollout: sample a task's problems, verify each completion, append it to a JSONL file; go on after any stop.
+
+Rows follow TRL's conversational prompt/completion convention and also keep the exact token ids. Beside ``NAME.jsonl``
+lies ``NAME.meta.json`` with everything the rows depend on: a file is only ever continued with the same settings.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from autodeco.errors import DataError, RunFolderError
+from autodeco.evaluation.statistics import wilson_interval
+from autodeco.files import append_jsonl, atomic_write_text, read_jsonl, recover_jsonl
+from autodeco.rollouts.sample import Sample, sample_batches
+from autodeco.tasks.base import Example, Task
+from autodeco.version import __version__
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    """How a rollout samples.
+
+    Attributes:
+        problems: number of different problems.
+        samples_per_problem: completions of each.
+        split: the task's split that they come from.
+        seed: of the problems and of the sampling.
+        max_new_tokens: longest completion, in tokens.
+        batch_size: completions generated together; part of what decides the samples of a seed.
+        temperature: sampling temperature; ``None`` leaves it to the model's generation config.
+        top_p: likewise.
+        do_sample: ``False`` for greedy decoding.
+        trace: keep T and P of each token in the rows (models with decoding heads only).
+    """
+
+    problems: int
+    samples_per_problem: int = 8
+    split: str = "train"
+    seed: int = 0
+    max_new_tokens: int = 256
+    batch_size: int = 64
+    temperature: float | None = 1.0
+    top_p: float | None = 1.0
+    do_sample: bool = True
+    trace: bool = False
+
+
+@dataclass(frozen=True)
+class RolloutSummary:
+    """What a rollout found.
+
+    Attributes:
+        task: the task's name.
+        samples: number of completions.
+        correct: how many were right.
+        accuracy: ``correct / samples``.
+        accuracy_interval: Wilson 95 % interval, which treats samples as independent; samples of one problem are not
+            quite, so it is somewhat too narrow.
+        stopped: how many the model ended itself.
+        mean_tokens: mean length of a completion, end token included.
+    """
+
+    task: str
+    samples: int
+    correct: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    stopped: int
+    mean_tokens: float
+
+
+def rollout(
+    task: Task,
+    model: Any,
+    tokenizer: Any,
+    output_path: str | Path,
+    settings: RolloutSettings,
+    *,
+    model_name: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> RolloutSummary:
+    """Samples and verifies; continues what ``output_path`` already holds, losing and doubling nothing.
+
+    Rows are on disk as soon as their batch is done. After Ctrl-C, a kill or a full disk, the same call goes on from
+    there; on the same machine and versions it ends with the very rows an undisturbed run would have given.
+
+    Args:
+        task: where problems and verification come from.
+        model: a Transformers causal LM, with or without decoding heads.
+        tokenizer: its tokenizer.
+        output_path: the ``.jsonl`` file to write or continue.
+        settings: how to sample.
+        model_name: what to record as the model; its own name or path if not given.
+        on_progress: called with samples finished and their total, first with what was there already.
+
+    Raises:
+        RunFolderError: the file holds another rollout, another process is writing it, or the disk is full.
+        DataError: the task has not so many problems, or a row of the file is damaged.
+    """
+    path = Path(output_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path.with_suffix(".lock"), timeout=0):
+            examples = task.examples(settings.split, settings.problems, settings.seed)
+            _guard(path, _identity(task, settings, model_name or _model_name(model)))
+            recover_jsonl(path)
+            done = _finished(path, examples)
+            total = len(examples) * settings.samples_per_problem
+            if on_progress is not None:
+                on_progress(len(done), total)
+            if len(done) < total:
+                for batch in _sample(model, tokenizer, examples, settings, done, on_progress):
+                    append_jsonl(path, [to_row(task, examples[drawn.prompt_index], drawn) for drawn in batch])
+    except Timeout:
+        raise RunFolderError(
+            f"{path}: another process is writing this rollout. Wait for it, or choose another output file."
+        ) from None
+    return summarise(row for _, row in read_jsonl(path))
+
+
+def summarise(rows: Iterable[dict[str, Any]]) -> RolloutSummary:
+    """Counts a rollout's rows, at least one."""
+    kept = [(row["task"], row["correct"], row["finish"] == "stop", len(row["completion_ids"])) for row in rows]
+    correct = sum(row[1] for row in kept)
+    return RolloutSummary(
+        task=kept[0][0],
+        samples=len(kept),
+        correct=correct,
+        accuracy=correct / len(kept),
+        accuracy_interval=wilson_interval(correct, len(kept)),
+        stopped=sum(row[2] for row in kept),
+        mean_tokens=sum(row[3] for row in kept) / len(kept),
+    )
+
+
+def _sample(
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    settings: RolloutSettings,
+    done: set[tuple[int, int]],
+    on_progress: Callable[[int, int], None] | None,
+) -> Iterable[list[Sample]]:
+    return sample_batches(
+        model,
+        tokenizer,
+        [example.messages for example in examples],
+        samples_per_prompt=settings.samples_per_problem,
+        max_new_tokens=settings.max_new_tokens,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        temperature=settings.temperature,
+        top_p=settings.top_p,
+        do_sample=settings.do_sample,
+        trace=settings.trace,
+        done=done,
+        on_progress=on_progress,
+    )
+
+
+def to_row(task: Task, example: Example, drawn: Sample) -> dict[str, Any]:
+    """One line of a rollout: TRL's ``prompt`` and ``completion`` messages, the token ids and the verdict."""
+    row = {
+        "id": example.id,
+        "sample": drawn.sample_index,
+        "task": task.name,
+        "prompt": example.messages,
+        "completion": [{"role": "assistant", "content": drawn.text}],
+        "prompt_ids": drawn.prompt_ids,
+        "completion_ids": drawn.completion_ids,
+        "correct": task.verify(example, drawn.text),
+        "finish": drawn.finish,
+        "answer": example.answer,
+    }
+    if drawn.temperature is not None:
+        row |= {"temperature": drawn.temperature, "top_p": drawn.top_p}
+    return row
+
+
+def _finished(path: Path, examples: Sequence[Example]) -> set[tuple[int, int]]:
+    if not path.is_file():
+        return set()
+    index_of = {example.id: index for index, example in enumerate(examples)}
+    done = set()
+    for number, row in read_jsonl(path):
+        if row.get("id") not in index_of or not isinstance(row.get("sample"), int):
+            raise DataError(
+                f"{path}, line {number}: not a row of this rollout (problem {row.get('id')!r}, sample "
+                f"{row.get('sample')!r}). The file was changed by something else, or the task's problems have changed "
+                f"with a newer version; choose another output file."
+            )
+        done.add((index_of[row["id"]], row["sample"]))
+    return done
+
+
+def _model_name(model: Any) -> str:
+    return getattr(model.config, "_name_or_path", "") or type(model).__name__
+
+
+def _identity(task: Task, settings: RolloutSettings, model_name: str) -> dict[str, Any]:
+    identity = {"task": task.fingerprint(), "model": model_name, "settings": asdict(settings)}
+    plain: dict[str, Any] = json.loads(json.dumps(identity))  # as it will be read back: tuples become lists
+    return plain
+
+
+def _guard(path: Path, identity: dict[str, Any]) -> None:
+    """Writes the provenance file, or checks that the one there belongs to the same rollout."""
+    meta = path.with_suffix(".meta.json")
+    if meta.is_file():
+        found = _read_meta(meta)
+        different = sorted(_differences(found.get("rollout"), identity))
+        if different:
+            raise RunFolderError(
+                f"{path} holds another rollout: {'; '.join(different)}. Use the same settings to go on with it, or "
+                f"choose another output file."
+            )
+        return
+    if path.exists() and path.stat().st_size:
+        raise RunFolderError(
+            f"{path} exists, and {meta.name}, which would say how it was made, does not: it cannot be continued. "
+            f"Choose another output file."
+        )
+    versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
+    provenance = {"rollout": identity, "versions": {"autodeco": __version__, **versions}}
+    atomic_write_text(meta, json.dumps(provenance, indent=2) + "\n")
+
+
+def _read_meta(meta: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(meta.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise RunFolderError(f"{meta} is damaged, so {meta.stem} cannot be continued. Choose another output file.")
+    return found
+
+
+def _differences(found: Any, needed: Any, name: str = "") -> list[str]:
+    if isinstance(found, dict) and isinstance(needed, dict):
+        keys = sorted(found.keys() | needed.keys())
+        return [line for key in keys for line in _differences(found.get(key), needed.get(key), f"{name}.{key}")]
+    return [] if found == needed else [f"{name.lstrip('.')} is {found!r} there and {needed!r} here"]

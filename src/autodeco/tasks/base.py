@@ -1,0 +1,117 @@
+"""What a task is: prompts, and a verifier that tells right completions from wrong ones.
+
+Knows nothing about models. A task is one small class in a file of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from autodeco.errors import DataError, did_you_mean
+
+# Tenths of all problems that belong to each split.
+_SPLITS = {"train": range(0, 6), "validation": range(6, 8), "test": range(8, 10)}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One problem.
+
+    Attributes:
+        id: the same for the same problem wherever it turns up; unique in a task.
+        messages: the prompt, as chat messages (``role``, ``content``).
+        answer: the right answer.
+        metadata: what else the verifier needs, as JSON types.
+    """
+
+    id: str
+    messages: list[dict[str, str]]
+    answer: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+class Task(ABC):
+    """Prompts with a verifier.
+
+    Attributes:
+        name: what users call it, and what results are filed under.
+    """
+
+    name: str
+
+    @abstractmethod
+    def examples(self, split: str, count: int, seed: int) -> list[Example]:
+        """Returns ``count`` different problems of one split.
+
+        No problem is in two splits, whatever the seeds: see :func:`split_of`.
+
+        Args:
+            split: ``"train"``, ``"validation"`` or ``"test"``.
+            count: how many, at least 1.
+            seed: which ones; the same seed gives the same problems.
+
+        Raises:
+            DataError: unknown split, or the split has fewer problems.
+        """
+
+    @abstractmethod
+    def verify(self, example: Example, completion: str) -> bool:
+        """Tells whether a completion reaches the example's answer."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What results depend on, as JSON types: runs with different fingerprints are not continued or compared."""
+        return {"task": self.name}
+
+
+def split_of(prompt: str) -> str:
+    """The split a problem belongs to: a hash of its text decides (6 tenths train, 2 validation, 2 test).
+
+    So the splits are disjoint by construction: a problem that turns up twice, in one stream of problems or in streams
+    of different seeds, lands in the same split both times.
+    """
+    tenth = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") % 10
+    return next(split for split, tenths in _SPLITS.items() if tenth in tenths)
+
+
+def prompt_id(prompt: str) -> str:
+    """A short name for a problem, from its text."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
+
+
+def take(
+    candidates: Iterable[tuple[str, Example]],
+    split: str,
+    count: int,
+    task: str,
+    own_split: Callable[[Example], str | None] = lambda _: None,
+) -> list[Example]:
+    """Picks the first ``count`` different problems of a split.
+
+    Args:
+        candidates: ``(problem text, example)``; text that was seen before is skipped.
+        split: the split to keep.
+        count: how many.
+        task: the task's name, for errors.
+        own_split: the split that an example names itself, or ``None`` for :func:`split_of` its text.
+
+    Raises:
+        DataError: unknown split, ``count`` below 1, or the candidates run out.
+    """
+    if split not in _SPLITS:
+        raise DataError(f"task '{task}': unknown split '{split}'.{did_you_mean(split, _SPLITS)}")
+    if count < 1:
+        raise DataError(f"task '{task}': at least 1 problem is needed, {count} were asked for.")
+    chosen: dict[str, Example] = {}
+    for prompt, example in candidates:
+        if prompt not in chosen and (own_split(example) or split_of(prompt)) == split:
+            chosen[prompt] = example
+            if len(chosen) == count:
+                return list(chosen.values())
+    raise DataError(
+        f"task '{task}': {count} different {split} problems were asked for, and only {len(chosen)} were found. Ask for "
+        f"fewer, or use a task with more problems."
+    )

@@ -1,0 +1,123 @@
+"""Checkpoints on a hub: only what is needed is fetched, and errors say what was tried. The hub here is a folder."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+
+import httpx
+import pytest
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from autodeco.checkpoint import convert, inspect, load_heads, load_model, merge
+from autodeco.checkpoint.source import Source
+from autodeco.errors import CheckpointError, ModelNotFoundError
+from tests.checkpoint.conftest import all_tensors, assert_same_tensors
+
+
+class FakeHub:
+    """Serves folders as repositories, and keeps a list of what was asked for."""
+
+    def __init__(self, folders: dict[str, Path]) -> None:
+        self.folders = folders
+        self.fetched: list[str] = []
+        self.revisions: set[str | None] = set()
+
+    def file(self, repo_id: str, filename: str, revision: str | None = None) -> str:
+        self.revisions.add(revision)
+        path = self.folders[repo_id] / filename
+        if not path.is_file():
+            raise EntryNotFoundError(filename)
+        self.fetched.append(filename)
+        return str(path)
+
+    def snapshot(self, repo_id: str, revision: str | None = None, ignore_patterns: list[str] | None = None) -> str:
+        self.revisions.add(revision)
+        for path in self.folders[repo_id].iterdir():
+            if not any(fnmatch.fnmatch(path.name, pattern) for pattern in ignore_patterns or ()):
+                self.fetched.append(path.name)
+        return str(self.folders[repo_id])
+
+
+@pytest.fixture
+def hub(monkeypatch, sharded_base: Path, heads_folder: Path, merged_folder: Path, tmp_path: Path) -> FakeHub:
+    convert(heads_folder, tmp_path / "released", "released-full")
+    folders = {"a/base": sharded_base, "a/heads": heads_folder, "a/merged": merged_folder}
+    hub = FakeHub({**folders, "a/released": tmp_path / "released"})
+    monkeypatch.setattr("autodeco.checkpoint.source.hf_hub_download", hub.file)
+    monkeypatch.setattr("autodeco.checkpoint.source.snapshot_download", hub.snapshot)
+    return hub
+
+
+@pytest.mark.parametrize("name", ["a/heads", "a/merged", "a/released"])
+def test_only_the_file_with_the_heads_is_fetched(hub: FakeHub, heads_folder: Path, name: str) -> None:
+    heads = load_heads(name, revision="v1")
+    assert_same_tensors(heads.state_dict(), load_heads(heads_folder).state_dict())
+    shards = {file for file in hub.fetched if file.endswith(".safetensors")}
+    assert len(shards) == 1
+    assert hub.revisions == {"v1"}
+
+
+@pytest.mark.parametrize("name", ["a/merged", "a/released"])
+def test_models_load_under_the_name_that_was_typed(hub: FakeHub, heads_folder: Path, name: str) -> None:
+    model = load_model(name, revision="v1")
+    assert model.config._name_or_path == name
+    assert_same_tensors(model.state_dict(), load_model(heads_folder).state_dict())
+    assert hub.revisions == {"v1"}
+
+
+def test_merging_fetches_no_weights_in_other_formats(hub: FakeHub, tmp_path: Path, sharded_base: Path) -> None:
+    merge("a/base", "a/heads", tmp_path / "output", base_revision="v2", heads_revision="v1")
+    assert "pytorch_model.bin" not in hub.fetched
+    assert hub.revisions == {"v1", "v2"}
+    config = load_heads(tmp_path / "output").config
+    assert (config.base_model_name_or_path, config.base_model_revision) == ("a/base", "v2")
+    assert inspect("a/base").layout == "base"
+
+
+def test_released_heads_need_no_weights_of_the_base(hub: FakeHub, tmp_path: Path) -> None:
+    convert("a/heads", tmp_path / "output", "released-heads", base="a/base")
+    assert not [name for name in hub.fetched if name.startswith("model-")]
+    assert (tmp_path / "output" / "tokenizer.json").is_file()
+
+
+def _response(status: int) -> httpx.Response:
+    return httpx.Response(status, request=httpx.Request("GET", "https://hub"))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (RepositoryNotFoundError("404", response=_response(404)), "no such repository.*hf auth login"),
+        (GatedRepoError("403", response=_response(403)), "gated.*hf auth login"),
+        (RevisionNotFoundError("404", response=_response(404)), "no revision 'v9'"),
+        (OfflineModeIsEnabled("offline mode is enabled"), "offline mode is enabled"),
+        (LocalEntryNotFoundError("not in the cache"), "neither autodeco_config.json nor config.json"),
+    ],
+)
+def test_hub_errors(monkeypatch, error: Exception, message: str) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("autodeco.checkpoint.source.hf_hub_download", fail)
+    with pytest.raises(ModelNotFoundError, match=rf"'owner/name' was not found. Tried: a local folder .*{message}"):
+        load_heads("owner/name", revision="v9")
+
+
+@pytest.mark.parametrize("name", ["./runs/heads", "../heads", "/absent/heads", "runs/one/heads", "~/heads"])
+def test_paths_are_not_taken_for_hub_ids(name: str, monkeypatch) -> None:
+    monkeypatch.setattr("autodeco.checkpoint.source.hf_hub_download", lambda *_, **__: pytest.fail("asked the hub"))
+    with pytest.raises(ModelNotFoundError, match="no such folder"):
+        load_heads(name)
+
+
+def test_needed_file_that_is_absent(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"tokens\.txt is missing"):
+        Source.open(tmp_path).need("tokens.txt")

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from autodeco.rollouts import keep
+
+
+def _row(problem="a", text="x", correct=True, finish="stop"):
+    completion = [{"role": "assistant", "content": text}]
+    return {"task": "t", "id": problem, "completion": completion, "correct": correct, "finish": finish}
+
+
+def test_right_finished_different_rows_are_kept():
+    rows = [
+        _row(text="1"),
+        _row(text="1"),
+        _row(text="2", correct=False),
+        _row(text="3", finish="length"),
+        _row(problem="b", text="1"),
+        _row(text="4"),
+    ]
+    kept = keep(rows)
+    assert kept.rows == [rows[0], rows[4], rows[5]]
+    assert kept.dropped == {"wrong": 1, "unfinished": 1, "duplicate": 1, "over_cap": 0}
+
+
+def test_a_cap_is_per_problem():
+    rows = [_row(problem=problem, text=str(number)) for problem in "ab" for number in range(5)]
+    kept = keep(rows, most_per_problem=2)
+    assert [row["id"] for row in kept.rows] == ["a", "a", "b", "b"]
+    assert kept.dropped["over_cap"] == 6
+
+
+def test_wrong_ones_can_be_kept():
+    assert len(keep([_row(correct=False)], only_correct=False).rows) == 1

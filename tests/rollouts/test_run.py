@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from filelock import FileLock
+
+from autodeco.errors import DataError, RunFolderError
+from autodeco.files import read_jsonl
+from autodeco.rollouts import RolloutSettings, rollout
+from autodeco.rollouts import run as run_module
+from autodeco.tasks import Example, Task
+from autodeco.tasks.base import take
+from tests.conftest import byte_tokenizer, tiny_llama
+
+SETTINGS = RolloutSettings(problems=4, samples_per_problem=3, max_new_tokens=4, batch_size=6, seed=3)
+
+
+class Letters(Task):
+    """Right if the completion holds an "a"."""
+
+    name = "letters"
+
+    def examples(self, split, count, seed):
+        texts = [f"Say {number}" for number in range(seed, seed + 50)]
+        pairs = ((text, Example(text, [{"role": "user", "content": text}], "a")) for text in texts)
+        return take(pairs, split, count, self.name)
+
+    def verify(self, example, completion):
+        return example.answer in completion
+
+
+@pytest.fixture
+def tokenizer():
+    return byte_tokenizer()
+
+
+@pytest.fixture
+def model(tokenizer):
+    return tiny_llama(vocab_size=len(tokenizer))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "out" / "letters.jsonl"
+
+
+def _rows(path):
+    return [row for _, row in read_jsonl(path)]
+
+
+def test_rows_hold_what_training_needs(model, tokenizer, path):
+    summary = rollout(Letters(), model, tokenizer, path, SETTINGS, model_name="tiny")
+    rows = _rows(path)
+    assert {(row["id"], row["sample"]) for row in rows} == {
+        (example.id, index) for example in Letters().examples("train", 4, 3) for index in range(3)
+    }
+    row = rows[0]
+    assert list(row) == [
+        *("id", "sample", "task", "prompt", "completion", "prompt_ids", "completion_ids", "correct", "finish", "answer")
+    ]
+    assert row["prompt"][0]["role"] == "user"
+    assert row["completion"][0]["role"] == "assistant"
+    assert row["correct"] == ("a" in row["completion"][0]["content"])
+    assert (summary.samples, summary.correct) == (12, sum(row["correct"] for row in rows))
+    assert summary.accuracy_interval[0] <= summary.accuracy <= summary.accuracy_interval[1]
+    assert 1 <= summary.mean_tokens <= 4
+    meta = json.loads(path.with_suffix(".meta.json").read_text())
+    assert meta["rollout"]["model"] == "tiny"
+    assert meta["rollout"]["settings"]["seed"] == 3
+
+
+@pytest.mark.parametrize("bytes_left", [0, 10, 700, 1500, 3000])
+def test_a_killed_rollout_goes_on_with_nothing_lost_or_doubled(model, tokenizer, path, bytes_left):
+    rollout(Letters(), model, tokenizer, path, SETTINGS)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:bytes_left])  # what kill -9 leaves, in the middle of a line or not
+    progress = []
+    rollout(Letters(), model, tokenizer, path, SETTINGS, on_progress=lambda *p: progress.append(p))
+    assert path.read_bytes() == whole
+    assert progress[0] == (whole[:bytes_left].count(b"\n"), 12)
+    assert progress[-1] == (12, 12)
+
+
+def test_ctrl_c_leaves_a_file_that_goes_on(model, tokenizer, path):
+    def stop(finished, _):
+        if finished == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rollout(Letters(), model, tokenizer, path, SETTINGS, on_progress=stop)
+    assert len(_rows(path)) == 6
+    assert rollout(Letters(), model, tokenizer, path, SETTINGS).samples == 12
+
+
+def test_a_finished_rollout_samples_nothing(model, tokenizer, path, monkeypatch):
+    first = rollout(Letters(), model, tokenizer, path, SETTINGS)
+    monkeypatch.setattr(run_module, "sample_batches", None)
+    assert rollout(Letters(), model, tokenizer, path, SETTINGS) == first
+
+
+def test_other_settings_are_refused_and_named(model, tokenizer, path):
+    rollout(Letters(), model, tokenizer, path, SETTINGS)
+    with pytest.raises(RunFolderError, match=r"settings\.temperature is 1\.0 there and 0\.5 here"):
+        rollout(Letters(), model, tokenizer, path, dataclasses.replace(SETTINGS, temperature=0.5))
+    with pytest.raises(RunFolderError, match="model is"):
+        rollout(Letters(), model, tokenizer, path, SETTINGS, model_name="another")
+    assert len(_rows(path)) == 12
+
+
+def test_a_file_of_unknown_origin_is_left_alone(model, tokenizer, path):
+    path.parent.mkdir()
+    path.write_text("{}\n")
+    with pytest.raises(RunFolderError, match=r"letters\.meta\.json.*cannot be continued"):
+        rollout(Letters(), model, tokenizer, path, SETTINGS)
+    assert path.read_text() == "{}\n"
+
+
+def test_damage_is_named(model, tokenizer, path):
+    rollout(Letters(), model, tokenizer, path, SETTINGS)
+    whole = path.read_text()
+    path.write_text('{"id": "x", "sample": 0}\n' + whole)
+    with pytest.raises(DataError, match="line 1: not a row of this rollout"):
+        rollout(Letters(), model, tokenizer, path, SETTINGS)
+    path.with_suffix(".meta.json").write_text("{")
+    with pytest.raises(RunFolderError, match="is damaged"):
+        rollout(Letters(), model, tokenizer, path, SETTINGS)
+
+
+def test_two_writers_are_refused(model, tokenizer, path):
+    path.parent.mkdir()
+    with FileLock(path.with_suffix(".lock")), pytest.raises(RunFolderError, match="another process"):
+        rollout(Letters(), model, tokenizer, path, SETTINGS)
+
+
+@pytest.mark.real_model
+def test_the_bundled_model_gets_some_demo_problems_right(smollm2, tmp_path):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from autodeco.tasks import demo_tasks
+
+    model = AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32)
+    settings = RolloutSettings(problems=4, samples_per_problem=4, max_new_tokens=24, batch_size=16)
+    path = tmp_path / "sums.jsonl"
+    summary = rollout(demo_tasks()[0], model, AutoTokenizer.from_pretrained(smollm2), path, settings)
+    assert summary.samples == 16
+    assert 2 <= summary.correct <= 15
+    assert summary.stopped >= 12
