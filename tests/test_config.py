@@ -18,7 +18,7 @@ from autodeco.errors import ConfigError
     ],
 )
 def test_bad_values_are_named(values, message):
-    with pytest.raises(ConfigError, match="file.json") as raised:
+    with pytest.raises(ConfigError, match=r"file\.json") as raised:
         AutoDecoConfig.from_dict(values, "file.json")
     assert message in str(raised.value)
 

@@ -63,9 +63,7 @@ def test_greedy_is_the_bases_greedy(model):
 
 
 def test_a_users_temperature_multiplies_the_learned_one(model):
-    result = generate(
-        model, max_new_tokens=1, temperature=2.0, output_scores=True, return_dict_in_generate=True
-    )
+    result = generate(model, max_new_tokens=1, temperature=2.0, output_scores=True, return_dict_in_generate=True)
     shaped = model(PROMPT).logits[:, -1]
     torch.testing.assert_close(result.scores[0], shaped / 2)
 
@@ -195,9 +193,7 @@ def test_allowed_tokens_outside_the_nucleus_are_drawn_in_proportion():
     output = model(PROMPT)
     ranking = output.base_logits[0, -1].argsort(descending=True)
     allowed = ranking[3:6].tolist()  # none of them in the nucleus
-    sequences = generate(
-        model, PROMPT.expand(2000, -1), max_new_tokens=1, prefix_allowed_tokens_fn=lambda *_: allowed
-    )
+    sequences = generate(model, PROMPT.expand(2000, -1), max_new_tokens=1, prefix_allowed_tokens_fn=lambda *_: allowed)
     counts = np.array([(sequences[:, -1] == token).sum().item() for token in allowed])
     assert counts.sum() == 2000
     scaled = output.base_logits[0, -1, allowed] / output.temperature[0, -1]

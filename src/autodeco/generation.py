@@ -42,9 +42,7 @@ def generate_with_trace(
         temperature, top_p = teacher_forced_trace(model, result.sequences, prompt_mask, prompt.shape[1])
     ended = _after_end(model, args, kwargs, result.sequences[:, prompt.shape[1] :])
     nan = float("nan")
-    return outputs.extend(
-        result, temperature=temperature.masked_fill(ended, nan), top_p=top_p.masked_fill(ended, nan)
-    )
+    return outputs.extend(result, temperature=temperature.masked_fill(ended, nan), top_p=top_p.masked_fill(ended, nan))
 
 
 @torch.no_grad()
@@ -66,7 +64,8 @@ def teacher_forced_trace(
     mask = torch.cat([prompt_mask, prompt_mask.new_ones(len(sequences), new_tokens)], dim=1)[:, :-1]
     accepted = inspect.signature(model.forward).parameters
     rows = []
-    for row, row_mask in zip(sequences[:, :-1].split(1), mask.split(1), strict=True):  # one [N, V] at a time
+    for index in range(len(sequences)):  # one [N, V] at a time
+        row, row_mask = sequences[index : index + 1, :-1], mask[index : index + 1]
         kwargs: dict[str, Any] = {"input_ids": row, "attention_mask": row_mask, "use_cache": False}
         if "position_ids" in accepted:
             kwargs["position_ids"] = (row_mask.cumsum(-1) - 1).clamp(min=0)
@@ -113,9 +112,7 @@ def _one_token_a_step(model: AutoDecoForCausalLM, args: tuple[Any, ...], kwargs:
     return beams == 1 and not any(_resolved(model, args, kwargs, name) for name in _OTHER_MODES)
 
 
-def _after_end(
-    model: AutoDecoForCausalLM, args: tuple[Any, ...], kwargs: dict[str, Any], new_tokens: Tensor
-) -> Tensor:
+def _after_end(model: AutoDecoForCausalLM, args: tuple[Any, ...], kwargs: dict[str, Any], new_tokens: Tensor) -> Tensor:
     """``[B, N]`` boolean: positions after a sequence's first end-of-text token, which hold only padding."""
     eos = _as_list(_resolved(model, args, kwargs, "eos_token_id"))
     is_end = torch.isin(new_tokens, torch.tensor(eos, device=new_tokens.device, dtype=new_tokens.dtype))

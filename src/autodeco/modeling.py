@@ -263,7 +263,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         return self
 
 
-def attach_heads(model: nn.Module, heads: DecodingHeads) -> AutoDecoForCausalLM:
+def attach_heads(model: Any, heads: DecodingHeads) -> AutoDecoForCausalLM:
     """Turns a loaded causal LM into its AutoDeco class, in place.
 
     Args:
@@ -289,17 +289,17 @@ def attach_heads(model: nn.Module, heads: DecodingHeads) -> AutoDecoForCausalLM:
             )
     lm_head = model.get_output_embeddings()
     model.requires_grad_(False)
-    model.__class__ = autodeco_class(type(model))
-    assert isinstance(model, AutoDecoForCausalLM)
+    model.__class__ = autodeco_class(type(model))  # type: ignore[arg-type]
     model.autodeco_config = config
     model.decoding_heads = heads.to(device=lm_head.weight.device)
     lm_head.register_forward_pre_hook(_keep_lm_head_input)
     model.generation_config = neutral_generation_config(model.generation_config)
-    return model.eval()
+    attached: AutoDecoForCausalLM = model.eval()
+    return attached
 
 
 @functools.cache
-def autodeco_class(base_class: type[nn.Module]) -> type[AutoDecoForCausalLM]:
+def autodeco_class(base_class: Any) -> type[AutoDecoForCausalLM]:
     """The AutoDeco subclass of a causal-LM class, named ``AutoDeco<BaseClass>``."""
 
     # Transformers reads forward's signature (to see whether it takes logits_to_keep, which arguments are valid, ...).
@@ -325,7 +325,7 @@ def neutral_generation_config(config: GenerationConfig | None) -> GenerationConf
     return GenerationConfig(**{**values, "do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0})
 
 
-def lm_head_shape(model: nn.Module) -> tuple[int, int]:
+def lm_head_shape(model: Any) -> tuple[int, int]:
     """Hidden size and vocabulary size of a causal LM, from its output embedding.
 
     Raises:

@@ -23,7 +23,7 @@ _EXTENDED: dict[type[ModelOutput], type[ModelOutput]] = {}
 
 
 @dataclasses.dataclass
-class TrainingOutput(ModelOutput):
+class TrainingOutput(ModelOutput):  # type: ignore[misc]
     """What the model returns when it is given an objective.
 
     Attributes:
@@ -58,7 +58,8 @@ def active_trace() -> Trace | None:
 def recording() -> Iterator[Trace]:
     """Collects temperature and top-p of the last position of every AutoDeco forward pass in this thread."""
     previous = active_trace()
-    _STATE.trace = trace = []
+    trace: Trace = []
+    _STATE.trace = trace
     try:
         yield trace
     finally:

@@ -36,7 +36,7 @@ def uploads(monkeypatch, tmp_path: Path) -> list[dict[str, object]]:
             for path in folder_path.iterdir():
                 (sent / path.name).write_bytes(path.read_bytes())
             calls.append({"sent": sorted(path.name for path in folder_path.iterdir()), **kwargs})
-            return CommitInfo("https://hub/me/name/commit/1", "message", "", "1")
+            return CommitInfo("https://huggingface.co/me/name/commit/1", "message", "", "1")
 
     monkeypatch.setattr("autodeco.checkpoint.hub.HfApi", Api)
     return calls
@@ -45,7 +45,7 @@ def uploads(monkeypatch, tmp_path: Path) -> list[dict[str, object]]:
 def test_exactly_heads_and_card_are_uploaded(uploads: list[dict[str, object]], tmp_path: Path) -> None:
     heads = DecodingHeads(AutoDecoConfig(hidden_size=8, base_model_name_or_path="owner/base"))
     commit = push_heads(heads, "name", private=True, token="secret", revision="dev", tags=["math"])
-    assert commit.commit_url == "https://hub/me/name/commit/1"
+    assert commit.commit_url == "https://huggingface.co/me/name/commit/1"
     assert uploads[0] == {"token": "secret"}
     assert uploads[1] == {"create": "name", "private": True, "exist_ok": True}
     assert uploads[2] == {"branch_of": "me/name", "branch": "dev", "exist_ok": True}

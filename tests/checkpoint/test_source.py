@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 from pathlib import Path
 
-import httpx
 import pytest
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -19,7 +18,7 @@ from huggingface_hub.errors import (
 from autodeco.checkpoint import convert, inspect, load_heads, load_model, merge
 from autodeco.checkpoint.source import Source
 from autodeco.errors import CheckpointError, ModelNotFoundError
-from tests.checkpoint.conftest import all_tensors, assert_same_tensors
+from tests.checkpoint.conftest import assert_same_tensors
 
 
 class FakeHub:
@@ -88,16 +87,18 @@ def test_released_heads_need_no_weights_of_the_base(hub: FakeHub, tmp_path: Path
     assert (tmp_path / "output" / "tokenizer.json").is_file()
 
 
-def _response(status: int) -> httpx.Response:
-    return httpx.Response(status, request=httpx.Request("GET", "https://hub"))
+def _http_error(kind: type[Exception]) -> Exception:
+    error = kind.__new__(kind)  # without the HTTP response that the real ones are made from
+    Exception.__init__(error, "from the hub")
+    return error
 
 
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (RepositoryNotFoundError("404", response=_response(404)), "no such repository.*hf auth login"),
-        (GatedRepoError("403", response=_response(403)), "gated.*hf auth login"),
-        (RevisionNotFoundError("404", response=_response(404)), "no revision 'v9'"),
+        (_http_error(RepositoryNotFoundError), "no such repository.*hf auth login"),
+        (_http_error(GatedRepoError), "gated.*hf auth login"),
+        (_http_error(RevisionNotFoundError), "no revision 'v9'"),
         (OfflineModeIsEnabled("offline mode is enabled"), "offline mode is enabled"),
         (LocalEntryNotFoundError("not in the cache"), "neither autodeco_config.json nor config.json"),
     ],

@@ -11,20 +11,27 @@ import typer
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner, Result
 
+from autodeco import AutoDecoForCausalLM
 from autodeco.checkpoint import load_heads
 from autodeco.cli import convert, inspect, merge, split
 from autodeco.errors import CheckpointError, ConfigError
-from tests.checkpoint.conftest import (  # noqa: F401  (fixtures)
-    all_tensors,
-    assert_same_tensors,
-    heads_folder,
-    merged_folder,
-    sharded_base,
-)
+from tests.checkpoint.conftest import all_tensors, assert_same_tensors
 
 app = typer.Typer()
 for name, module in {"merge": merge, "split": split, "convert": convert, "inspect": inspect}.items():
     app.command(name=name)(module.command)
+
+
+@pytest.fixture
+def heads_folder(tmp_path: Path, base_folder: Path) -> Path:
+    AutoDecoForCausalLM.from_base(str(base_folder)).save_pretrained(tmp_path / "heads")
+    return tmp_path / "heads"
+
+
+@pytest.fixture
+def merged_folder(tmp_path: Path, base_folder: Path, heads_folder: Path) -> Path:
+    run("merge", "--heads", heads_folder, "--output", tmp_path / "merged")
+    return tmp_path / "merged"
 
 
 def run(*arguments: object, status: int = 0) -> Result:
@@ -35,58 +42,58 @@ def run(*arguments: object, status: int = 0) -> Result:
     return result
 
 
-def test_merge_then_split(tmp_path: Path, sharded_base: Path, heads_folder: Path) -> None:  # noqa: F811
+def test_merge_then_split(tmp_path: Path, base_folder: Path, heads_folder: Path) -> None:
     merged, heads, base = tmp_path / "m", tmp_path / "h", tmp_path / "b"
-    result = run("merge", "--base", sharded_base, "--heads", heads_folder, "--output", merged)
+    result = run("merge", "--base", base_folder, "--heads", heads_folder, "--output", merged)
     assert str(merged) in result.output
     assert "hard-linked" in result.output
     result = run("split", merged, "--output", heads, "--output-base", base)
     assert str(heads) in result.output
     assert str(base) in result.output
     assert_same_tensors(all_tensors(heads), all_tensors(heads_folder))
-    assert_same_tensors(all_tensors(base), all_tensors(sharded_base))
+    assert_same_tensors(all_tensors(base), all_tensors(base_folder))
 
 
-def test_merge_with_the_recorded_base_as_a_copy(tmp_path: Path, sharded_base: Path, heads_folder: Path) -> None:  # noqa: F811
+def test_merge_with_the_recorded_base_as_a_copy(tmp_path: Path, base_folder: Path, heads_folder: Path) -> None:
     result = run("merge", "--heads", heads_folder, "--output", tmp_path / "m", "--copy")
     assert "hard-linked" not in result.output
-    for path in sharded_base.glob("*.safetensors"):
+    for path in base_folder.glob("*.safetensors"):
         assert not (tmp_path / "m" / path.name).samefile(path)
 
 
-def test_options_from_a_file(tmp_path: Path, sharded_base: Path, heads_folder: Path) -> None:  # noqa: F811
+def test_options_from_a_file(tmp_path: Path, base_folder: Path, heads_folder: Path) -> None:
     config = tmp_path / "merge.yaml"
-    config.write_text(f"base: {sharded_base}\nheads: {heads_folder}\noutput: {tmp_path / 'm'}\n")
+    config.write_text(f"base: {base_folder}\nheads: {heads_folder}\noutput: {tmp_path / 'm'}\n")
     run("merge", "--config", config)
     assert load_heads(tmp_path / "m")
 
 
-def test_convert(tmp_path: Path, heads_folder: Path) -> None:  # noqa: F811
+def test_convert(tmp_path: Path, heads_folder: Path) -> None:
     result = run("convert", heads_folder, "--to", "released-full", "--output", tmp_path / "full")
     assert "released-full" in result.output
     assert json.loads((tmp_path / "full" / "config.json").read_text())["model_type"] == "autodeco"
 
 
-def test_inspect(merged_folder: Path, sharded_base: Path) -> None:  # noqa: F811
+def test_inspect(merged_folder: Path, base_folder: Path) -> None:
     text = run("inspect", merged_folder).output
-    for part in ("merged", "temperature and top-p", "llama", "BF16", "temp_head.mlp.0.weight"):
+    for part in ("merged", "temperature and top-p", "llama", "F32", "temp_head.mlp.0.weight"):
         assert part in text
     assert json.loads(run("inspect", merged_folder, "--json").output)["layout"] == "merged"
-    assert "plain model without decoding heads" in run("inspect", sharded_base).output
+    assert "plain model without decoding heads" in run("inspect", base_folder).output
 
 
-def test_inspecting_damaged_heads_exits_with_1(heads_folder: Path) -> None:  # noqa: F811
+def test_inspecting_damaged_heads_exits_with_1(heads_folder: Path) -> None:
     path = heads_folder / "autodeco_heads.safetensors"
     save_file({**load_file(path), "temp_head.mlp.2.bias": torch.tensor([float("nan")])}, path)
     assert "problem: 'temp_head.mlp.2.bias' has 1 values" in run("inspect", heads_folder, status=1).output
     assert json.loads(run("inspect", heads_folder, "--json", status=1).output)["problems"]
 
 
-def test_errors_reach_the_caller(tmp_path: Path, heads_folder: Path) -> None:  # noqa: F811
+def test_errors_reach_the_caller(tmp_path: Path, heads_folder: Path) -> None:
     with pytest.raises(ConfigError, match="no checkpoint layout"):
         run("convert", heads_folder, "--to", "tar", "--output", tmp_path / "x")
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(CheckpointError, match="is no checkpoint"):
-        (tmp_path / "nothing").mkdir()
         run("inspect", tmp_path / "nothing")
 
 

@@ -24,9 +24,7 @@ def test_released_matches_the_authors_losses_and_every_gradient(golden, name):
     case = load_file(golden / f"released_objective_{name}.safetensors")
     heads = DecodingHeads(AutoDecoConfig(hidden_size=case["hidden_states"].shape[-1]))
     heads.load_state_dict({k: v for k, v in case.items() if k.startswith(("temp_head.", "top_p_head."))})
-    output = eager.released(
-        heads, case["hidden_states"], case["lm_head_weight"], case["labels"], case["rand_vals"]
-    )
+    output = eager.released(heads, case["hidden_states"], case["lm_head_weight"], case["labels"], case["rand_vals"])
     output.loss.backward()
     torch.testing.assert_close(output.temperature_loss, case["temp_loss"][0], rtol=1e-5, atol=0)
     torch.testing.assert_close(output.top_p_loss, case["top_p_loss"][0], rtol=1e-5, atol=0)
@@ -52,7 +50,9 @@ def test_gradients_pass_gradcheck(objective):
 
         # The heads' own functions with the given parameters in place of theirs.
         def call(method, *args):
-            return torch.func.functional_call(_Method(heads, method), {f"heads.{k}": v for k, v in parameters.items()}, args)
+            return torch.func.functional_call(
+                _Method(heads, method), {f"heads.{k}": v for k, v in parameters.items()}, args
+            )
 
         heads.temperature = lambda h: call(original[0], h)
         heads.top_p = lambda *args: call(original[1], *args)

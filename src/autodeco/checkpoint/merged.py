@@ -68,8 +68,8 @@ def merge(
         name, base_revision = recorded_base(found), base_revision or found.config.base_model_revision
     else:
         name = str(base)
-        warn_of_other_base(found, name)
     files = open_base(name, base_revision)
+    warn_of_other_base(found, name)
     config = dataclasses.replace(
         found.config, base_model_name_or_path=name, base_model_revision=base_revision, autodeco_version=__version__
     )

@@ -46,7 +46,7 @@ def command(
         console.print("every prompt has an answer already.")
         return
     loaded, tokenizer = load_model_and_tokenizer(model, base_model)
-    settings = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "raw": raw}
+    settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "raw": raw}
     for number, question in asked:
         if question == "-":
             question = typer.get_text_stream("stdin").read()
@@ -59,7 +59,14 @@ def command(
 
 
 def _answer(
-    model: Any, tokenizer: Any, prompt: Any, system: str | None, *, max_new_tokens: int, temperature: float, seed: int,
+    model: Any,
+    tokenizer: Any,
+    prompt: Any,
+    system: str | None,
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
     raw: bool,
 ) -> dict[str, Any]:
     """Text, token ids, pieces, temperatures and top-p of one answer."""

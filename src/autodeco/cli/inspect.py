@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from autodeco.checkpoint import Inspection
@@ -44,10 +44,10 @@ def _show(found: Inspection, console: Console) -> None:
         facts.add_row(name, value)
     console.print(facts, markup=False, highlight=False)
     if found.tensors:
-        table = Table("tensor", "shape", "dtype", "mean", "largest", "NaN or infinite")
+        table = Table(Column("tensor", no_wrap=True), "shape", "dtype", "mean", "largest", "NaN, inf")
         for tensor in found.tensors:
             bad = str(tensor.non_finite) if tensor.non_finite == 0 else f"[red]{tensor.non_finite}[/red]"
-            shape = " x ".join(str(size) for size in tensor.shape)
+            shape = "x".join(str(size) for size in tensor.shape)
             table.add_row(tensor.name, shape, tensor.dtype, f"{tensor.mean:.3g}", f"{tensor.absmax:.3g}", bad)
         console.print(table)
     for problem in found.problems:

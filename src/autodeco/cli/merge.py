@@ -28,7 +28,7 @@ def command(
     \b
     Examples:
       autodeco merge --heads runs/heads --output runs/merged
-      autodeco merge --base HuggingFaceTB/SmolLM2-135M-Instruct --heads runs/heads --output runs/merged
+      autodeco merge --base smollm2-135m --heads runs/heads --output runs/merged
     """
     from autodeco.checkpoint import merge
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from autodeco.errors import ConfigError, did_you_mean
@@ -47,7 +46,7 @@ ConfigOption = Annotated[
 ]
 
 
-def was_given(context: click.Context, name: str) -> bool:
+def was_given(context: typer.Context, name: str) -> bool:
     """Whether an option was given on the command line (rather than defaulted)."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"

@@ -24,9 +24,7 @@ def command(
     eval_data: Annotated[str | None, typer.Option(help="Held-out data for the evaluation loss.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Settings from a YAML file.")] = None,
     recipe: Annotated[str | None, typer.Option(help="Published settings: --recipe list shows the names.")] = None,
-    objective: Annotated[
-        str | None, typer.Option(help="end_to_end or released.", rich_help_panel=_TRAINING)
-    ] = None,
+    objective: Annotated[str | None, typer.Option(help="end_to_end or released.", rich_help_panel=_TRAINING)] = None,
     temperature_head: Annotated[
         bool | None,
         typer.Option("--temperature-head/--no-temperature-head", help="Train it?", rich_help_panel=_TRAINING),
@@ -80,7 +78,7 @@ def command(
             highlight=False,
         )
     console.print(f"heads saved in {result.output}", highlight=False)
-    console.print(f"try them: autodeco generate {result.output} \"Your prompt\"", highlight=False)
+    console.print(f'try them: autodeco generate {result.output} "Your prompt"', highlight=False)
 
 
 def _parse_settings(settings: list[str]) -> dict[str, Any]:

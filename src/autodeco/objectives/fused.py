@@ -108,7 +108,7 @@ def _objective(
     labels: Tensor,
     easy_token_draws: Tensor | None,
 ) -> ObjectiveOutput:
-    parameters = [parameter for parameter in heads.parameters() if parameter.requires_grad]
+    parameters: list[Tensor] = [parameter for parameter in heads.parameters() if parameter.requires_grad]
     next_labels = labels[:, 1:]
     valid = next_labels != IGNORED
     positions = valid.nonzero()
@@ -259,7 +259,7 @@ def _collect(
             sum((part[index] / count for part, count in zip(gradients, counts, strict=False)), torch.zeros_like(p))
             for index, p in enumerate(parameters)
         ]
-        loss = _WithGradients.apply(loss, total, *parameters)
+        loss = _WithGradients.apply(loss, total, *parameters)  # type: ignore[no-untyped-call]
     separate = settings.separate_temperature_loss
     return ObjectiveOutput(
         loss=loss,

@@ -1,7 +1,7 @@
 """log p̃_y and its derivatives by T and P in closed form, from a partial sort with a proven error bound.
 
-The soft nucleus weighs the token at rank k by ``f(c_k) = exp(-α relu(c_k - P))``, ``c`` the cumulative sum in descending
-order. Two facts make a full sort of the vocabulary unnecessary:
+The soft nucleus weighs the token at rank k by ``f(c_k) = exp(-α relu(c_k - P))``, ``c`` the cumulative sum in
+descending order. Two facts make a full sort of the vocabulary unnecessary:
 
 1. The order of the logits does not depend on T, so one partial sort serves values and derivatives.
 2. Beyond the sorted prefix of K tokens, the normaliser ``Z = Σ p_k f(c_k)`` is a right Riemann sum of the decreasing
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Prefix lengths that are tried before the whole vocabulary. On CPUs a partial sort of 4,096 costs what one of 1,024 does.
+# Prefix lengths that are tried before the whole vocabulary. On CPUs the largest 4,096 cost hardly more than 1,024.
 PREFIXES = (256, 4096)
 # Largest bound on the error of log p̃_y, of its derivative by T, and by P, that a row may have. The bounds are worst
 # cases (about a tenth of them is seen), and losses and gradients are means over rows.
@@ -98,7 +98,8 @@ def soft_nucleus_terms(
 def _normaliser(rows: ScaledRows, top_p: Tensor, decay: float) -> _Normaliser:
     """``Z`` of every row, by the shortest prefix whose error bounds are within :data:`TOLERANCE`."""
     count, vocab_size = rows.logits.shape
-    result = _Normaliser(*(top_p.new_zeros(count) for _ in range(3)), torch.zeros(count, dtype=torch.bool))
+    zeros = torch.zeros(3, count, dtype=top_p.dtype, device=top_p.device)
+    result = _Normaliser(zeros[0], zeros[1], zeros[2], torch.zeros(count, dtype=torch.bool, device=top_p.device))
     remaining = torch.arange(count, device=top_p.device)
     for length in (*(prefix for prefix in PREFIXES if 2 * prefix <= vocab_size), vocab_size):
         if not len(remaining):

@@ -1,6 +1,6 @@
 """Rollouts: sample completions, verify them, keep the right ones. The training data of the heads."""
 
-from autodeco.rollouts.filter import Kept, keep
+from autodeco.rollouts.filter import Kept, keep, write_kept
 from autodeco.rollouts.run import RolloutSettings, RolloutSummary, rollout, summarise
 from autodeco.rollouts.sample import Sample, sample, sample_batches
 
@@ -14,4 +14,5 @@ __all__ = [
     "sample",
     "sample_batches",
     "summarise",
+    "write_kept",
 ]

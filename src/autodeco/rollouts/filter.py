@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from autodeco.errors import DataError
+from autodeco.files import atomic_write_text
 
 
 @dataclass(frozen=True)
@@ -60,3 +65,19 @@ def _reason_to_drop(
 def _text(row: dict[str, Any]) -> str:
     text: str = row["completion"][-1]["content"]
     return text
+
+
+def write_kept(rows: Iterable[dict[str, Any]], path: Path, most_per_problem: int | None = None) -> int:
+    """Writes the rows worth training on (:func:`keep`) as JSONL, replacing the file; returns how many.
+
+    Raises:
+        DataError: there is none.
+    """
+    kept = keep(rows, most_per_problem=most_per_problem).rows
+    if not kept:
+        raise DataError(
+            "none of the completions is right, so there is nothing to train on. Choose easier problems, a larger "
+            "model, or more samples."
+        )
+    atomic_write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
+    return len(kept)

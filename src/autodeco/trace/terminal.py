@@ -78,7 +78,5 @@ def _style(temperature: float) -> str:
     position = min(max(temperature / 2.0, 0.0), 1.0) * (len(_SCALE) - 1)
     low = min(int(position), len(_SCALE) - 2)
     share = position - low
-    red, green, blue = (
-        round(a + share * (b - a)) for a, b in zip(_SCALE[low], _SCALE[low + 1], strict=True)
-    )
+    red, green, blue = (round(a + share * (b - a)) for a, b in zip(_SCALE[low], _SCALE[low + 1], strict=True))
     return f"white on rgb({red},{green},{blue})"

@@ -88,7 +88,8 @@ def _problem(entry: Any) -> str:
     if entry["type"] == "missing":
         return f"{name} is missing ({TrainingConfig.model_fields[name].description})"
     found = "" if not name else f"{name}: found {entry['input']!r}; "
-    return found + entry["msg"][0].lower() + entry["msg"][1:]
+    message = str(entry["msg"])
+    return found + message[0].lower() + message[1:]
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

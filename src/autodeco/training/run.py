@@ -73,7 +73,9 @@ def train(config: TrainingConfig, *, progress: bool = True, say: Callable[[str],
     tokenizer, end_of_text_ids, max_length = _load_tokenizer(config)
     data = _tokenize(config, config.data, tokenizer, end_of_text_ids, max_length)
     say(data.summary())
-    eval_data = _tokenize(config, config.eval_data, tokenizer, end_of_text_ids, max_length) if config.eval_data else None
+    eval_data = (
+        _tokenize(config, config.eval_data, tokenizer, end_of_text_ids, max_length) if config.eval_data else None
+    )
     provenance.write(config.output / RUN_FILE, config=config.model_dump(mode="json"), status="started")
 
     set_seed(config.seed)  # before the heads are initialised
@@ -196,7 +198,7 @@ def _make_trainer(
     progress: bool,
 ) -> AutoDecoTrainer:
     objective = functools.partial(
-        getattr(objectives.eager, config.objective),
+        getattr(objectives.fused, config.objective),
         easy_token_masking=config.easy_token_masking,
         dynamic_fine_tuning=config.dynamic_fine_tuning,
         decay=config.soft_top_p_decay,

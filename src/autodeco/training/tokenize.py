@@ -110,8 +110,8 @@ def _tokenize(row: Row, tokenizer: Any, max_length: int, end_of_text_ids: set[in
         prompt_ids, completion_ids = _apply_template(row, prompt, completion, tokenizer, end_of_text_ids)
     if len(prompt_ids) >= max_length:
         raise DataError(
-            f"{row.name}: the prompt has {len(prompt_ids):,} tokens, and the maximum length of {max_length:,} leaves no "
-            f"room for a completion. Raise max_length or leave the row out."
+            f"{row.name}: the prompt has {len(prompt_ids):,} tokens, and the maximum length of {max_length:,} leaves "
+            f"no room for a completion. Raise max_length or leave the row out."
         )
     if not prompt_ids:
         raise DataError(f"{row.name}: the prompt is empty; the first token of a completion needs one to follow.")
@@ -150,7 +150,9 @@ def _checked_messages(name: str, key: str, value: Any) -> Messages:
     return value
 
 
-def _sampled_ids(values: dict[str, Any], completion: str | Messages, tokenizer: Any) -> tuple[list[int], list[int]] | None:
+def _sampled_ids(
+    values: dict[str, Any], completion: str | Messages, tokenizer: Any
+) -> tuple[list[int], list[int]] | None:
     """The very token ids a rollout sampled, if the row has them and this tokenizer reads them as the same text."""
     prompt_ids, completion_ids = values.get("prompt_ids"), values.get("completion_ids")
     if not prompt_ids or not completion_ids or max(*prompt_ids, *completion_ids) >= len(tokenizer):

@@ -124,12 +124,12 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
         return means
 
     def _not_finite(self, objective: ObjectiveOutput, rows: Tensor) -> str:
-        bad = objective.rows[~torch.isfinite(objective.token_losses)].unique().tolist()
+        bad = sorted(set(objective.rows[~torch.isfinite(objective.token_losses)].tolist()))
         names = [self._row_names[int(rows[index])] for index in bad or range(len(rows))]
         return (
-            f"the loss is not finite at step {self.state.global_step + 1}, in {', '.join(names)}. The optimiser has not "
-            f"used it. Look at that row and at the base model's logits on it (dtype float16 overflows easily); run the "
-            f"same command again to go on from the last checkpoint."
+            f"the loss is not finite at step {self.state.global_step + 1}, in {', '.join(names)}. The optimiser has "
+            f"not used it. Look at that row and at the base model's logits on it (dtype float16 overflows easily); "
+            f"run the same command again to go on from the last checkpoint."
         )
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:

@@ -1,0 +1,83 @@
+"""``autodeco rollout``: sample a task's problems, verify the answers, keep the right ones as training data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from autodeco.cli.options import ConfigOption
+
+
+def command(
+    model: Annotated[str, typer.Option(help="Base model, or a model with heads: hub id, folder, smollm2-135m.")],
+    task: Annotated[str, typer.Option(help="demo-sums, reasoning-gym/FAMILY, or a JSONL file of prompt/answer.")],
+    output: Annotated[Path, typer.Option(help="Folder for all.jsonl (every sample) and right.jsonl (to train on).")],
+    problems: Annotated[int, typer.Option(min=1, help="Number of different problems.")] = 100,
+    samples: Annotated[int, typer.Option(min=1, help="Completions of each problem.")] = 8,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
+    verifier: Annotated[str, typer.Option(help="Of a JSONL task: number or exact.")] = "number",
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest completion, in tokens.")] = 256,
+    batch_size: Annotated[int, typer.Option(min=1, help="Completions generated together.")] = 64,
+    temperature: Annotated[float, typer.Option(min=0.01, help="Sampling temperature.")] = 1.0,
+    most_per_problem: Annotated[int | None, typer.Option(min=1, help="Keep at most this many of a problem.")] = None,
+    seed: Annotated[int, typer.Option(help="Of problems and sampling.")] = 0,
+    dtype: Annotated[str, typer.Option(help="auto, bfloat16 or float32.")] = "auto",
+    config: ConfigOption = None,
+) -> None:
+    """Sample trajectories, verify them, and keep the right ones as training data.
+
+    Stopped and run again with the same options, it goes on where it was.
+
+    \b
+    Examples:
+      autodeco rollout --model smollm2-135m --task demo-sums --output runs/rollouts
+      autodeco rollout --model Qwen/Qwen3-0.6B --task questions.jsonl --samples 16 --output runs/rollouts
+      autodeco train --model smollm2-135m --data runs/rollouts/right.jsonl --output runs/heads
+    """
+    from autodeco.files import read_jsonl
+    from autodeco.progress import counting
+    from autodeco.rollouts import RolloutSettings, rollout, write_kept
+    from autodeco.tasks import get_task
+
+    console = Console()
+    chosen = get_task(task, verifier=verifier)
+    loaded, tokenizer = _load(model, dtype)
+    settings = RolloutSettings(
+        problems=problems,
+        samples_per_problem=samples,
+        split=split,
+        seed=seed,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        temperature=temperature,
+    )
+    with counting(console, "sampling") as progress:
+        summary = rollout(
+            chosen, loaded, tokenizer, output / "all.jsonl", settings, model_name=model, on_progress=progress
+        )
+    rows = [row for _, row in read_jsonl(output / "all.jsonl")]
+    kept = write_kept(rows, output / "right.jsonl", most_per_problem)
+    low, high = summary.accuracy_interval
+    console.print(
+        f"{summary.correct} of {summary.samples} right: {summary.accuracy:.1%} (95 % interval {low:.1%} to "
+        f"{high:.1%}), {summary.mean_tokens:.1f} tokens on average.",
+        highlight=False,
+    )
+    console.print(f"{kept} kept in {output / 'right.jsonl'}", highlight=False, soft_wrap=True)
+
+
+def _load(model: str, dtype: str) -> tuple[Any, Any]:
+    """A model with heads if the checkpoint has them, else the plain base; and its tokenizer."""
+    from transformers import AutoTokenizer
+
+    from autodeco.bundled import resolve_model
+    from autodeco.checkpoint import Layout, inspect, load_base
+    from autodeco.cli.models import load_model_and_tokenizer
+
+    folder = resolve_model(model)
+    if Path(folder).is_dir() and inspect(folder).layout is not Layout.BASE:
+        return load_model_and_tokenizer(model)
+    return load_base(model, dtype=dtype).eval(), AutoTokenizer.from_pretrained(folder)

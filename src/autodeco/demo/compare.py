@@ -1,0 +1,147 @@
+"""Decoding strategies side by side on the same held-out problems, with intervals."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from autodeco.evaluation.statistics import bootstrap_over_problems
+from autodeco.files import read_jsonl
+from autodeco.modeling import AutoDecoForCausalLM
+from autodeco.progress import counting
+from autodeco.rollouts import RolloutSettings, rollout
+from autodeco.tasks import Example, Task
+from autodeco.trace.terminal import legend, tinted, token_pieces
+
+_MAX_NEW_TOKENS = 48
+_TEST_SEED = 1
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to decode.
+
+    Attributes:
+        name: shown in the table.
+        setting: what it does, in a few words.
+        heads: whether the decoding heads are on.
+        temperature: what the logits are divided by, on top.
+        top_p: nucleus, on top.
+    """
+
+    name: str
+    setting: str
+    heads: bool
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+    def active(self, model: AutoDecoForCausalLM) -> Any:
+        """Context in which the model decodes this way (apart from ``temperature`` and ``top_p``)."""
+        return nullcontext() if self.heads else model.disable_heads()
+
+
+def compare(
+    model: AutoDecoForCausalLM,
+    tokenizer: Any,
+    tasks: list[Task],
+    problems: dict[str, int],
+    samples: int,
+    strategies: list[Strategy],
+    output: Path,
+    console: Console,
+) -> list[dict[str, Any]]:
+    """Samples and verifies every strategy on the same problems with the same seeds.
+
+    Returns:
+        For each strategy: name, setting, counts, accuracy with its 95 % interval, mean T and P of the heads, mean
+        length.
+    """
+    results = []
+    for number, strategy in enumerate(strategies):
+        rows = []
+        for task in tasks:
+            path = (
+                output / "comparison" / f"{number}-{strategy.name.replace(' ', '-').replace(',', '')}-{task.name}.jsonl"
+            )
+            settings = RolloutSettings(
+                problems=problems[task.name],
+                samples_per_problem=samples,
+                split="test",
+                seed=_TEST_SEED,
+                max_new_tokens=_MAX_NEW_TOKENS,
+                temperature=strategy.temperature,
+                top_p=strategy.top_p,
+                trace=strategy.heads,
+            )
+            with strategy.active(model), counting(console, f"{strategy.name}, {task.name}") as progress:
+                rollout(task, model, tokenizer, path, settings, model_name=strategy.name, on_progress=progress)
+            rows += [row for _, row in read_jsonl(path)]
+        results.append({"name": strategy.name, "setting": strategy.setting, **_summary(rows)})
+    return results
+
+
+def _summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    by_problem: dict[str, list[float]] = defaultdict(list)
+    by_task: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        by_problem[row["id"]].append(float(row["correct"]))
+        by_task[row["task"]].append(float(row["correct"]))
+    summary: dict[str, Any] = {
+        "samples": len(rows),
+        "problems": len(by_problem),
+        "correct": sum(int(row["correct"]) for row in rows),
+        "accuracy": sum(row["correct"] for row in rows) / len(rows),
+        "interval": bootstrap_over_problems(list(by_problem.values())),
+        "accuracy_by_task": {name: sum(scores) / len(scores) for name, scores in by_task.items()},
+        "mean_tokens": sum(len(row["completion_ids"]) for row in rows) / len(rows),
+    }
+    for name in ("temperature", "top_p"):
+        values = [value for row in rows for value in row.get(name) or []]
+        summary[f"mean_{name}"] = sum(values) / len(values) if values else None
+    return summary
+
+
+def comparison_table(results: list[dict[str, Any]]) -> Table:
+    """The results as a table for the terminal."""
+    table = Table(title=f"{results[0]['problems']} held-out problems, {results[0]['samples']} answers of each strategy")
+    for column in ("strategy", "setting", "right", "95 % interval", "mean T", "mean P"):
+        table.add_column(column, justify="left" if column in ("strategy", "setting") else "right")
+    for result in results:
+        low, high = result["interval"]
+        table.add_row(
+            result["name"],
+            result["setting"],
+            f"{result['accuracy']:.1%}",
+            f"{low:.1%} to {high:.1%}",
+            "" if result["mean_temperature"] is None else f"{result['mean_temperature']:.3f}",
+            "" if result["mean_top_p"] is None else f"{result['mean_top_p']:.3f}",
+        )
+    return table
+
+
+def show_answers(
+    model: AutoDecoForCausalLM, tokenizer: Any, example: Example, strategies: list[Strategy], console: Console
+) -> None:
+    """Prints one answer of each strategy, every token on the colour of its temperature."""
+    console.print(f"[bold]{example.messages[-1]['content']}[/bold]  (right: {example.answer})", highlight=False)
+    text = tokenizer.apply_chat_template(example.messages, add_generation_prompt=True, tokenize=False)
+    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+    for strategy in strategies:
+        torch.manual_seed(_TEST_SEED)
+        with strategy.active(model):
+            output: Any = model.generate(
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=_MAX_NEW_TOKENS, trace=strategy.heads
+            )
+        sequences = output.sequences if strategy.heads else output
+        new_ids = sequences[0, ids.shape[1] :].tolist()
+        temperatures = output.temperature[0].tolist() if strategy.heads else [1.0] * len(new_ids)
+        console.print(f"{strategy.name}:", style="bold")
+        console.print(tinted(token_pieces(tokenizer, new_ids), temperatures))
+    console.print(legend())
