@@ -1,0 +1,174 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from autodeco import AutoDecoForCausalLM
+from autodeco.errors import DataError, ModelNotFoundError, RunFolderError, TrainingError
+from autodeco.objectives import fused
+from autodeco.training import train, training_config
+from autodeco.training.run import base_checksum
+from tests.conftest import tiny_autodeco
+
+
+@pytest.fixture
+def data(tmp_path):
+    path = tmp_path / "data.jsonl"
+    rows = [{"prompt": f"{n}+{n}=", "completion": str(2 * n)} for n in range(12)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def settings(tmp_path, base_folder, data):
+    return {
+        "model": str(base_folder),
+        "data": str(data),
+        "output": tmp_path / "run",
+        "max_steps": 6,
+        "batch_size": 2,
+        "gradient_accumulation": 2,
+        "learning_rate": 1e-2,
+        "save_steps": 3,
+        "max_length": 64,
+    }
+
+
+def run(settings, **changes):
+    return train(training_config({**settings, **changes}), progress=False)
+
+
+def weights(folder):
+    return load_file(folder / "autodeco_heads.safetensors")
+
+
+@pytest.mark.parametrize("objective", ["end_to_end", "released"])
+def test_training_lowers_the_loss_and_leaves_the_base_alone(settings, objective):
+    before = base_checksum(AutoDecoForCausalLM.from_base(settings["model"]))
+    result = run(settings, objective=objective, max_steps=30, easy_token_masking=0.0)
+    model = AutoDecoForCausalLM.from_pretrained(result.output)
+    assert base_checksum(model) == before
+    losses = [entry["loss"] for entry in result.log if "loss" in entry]
+    assert sum(losses[-5:]) < sum(losses[:5])
+
+
+def test_every_step_is_logged(settings):
+    log = run(settings, objective="released").log
+    entry = log[0]
+    for name in ("step", "loss", "temperature_loss", "top_p_loss", "temperature_mean", "temperature_std", "top_p_mean",
+                 "top_p_std", "easy_share", "tokens_per_second", "learning_rate", "grad_norm"):  # fmt: skip
+        assert name in entry
+    assert [entry["step"] for entry in log if "loss" in entry] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(settings, tmp_path, monkeypatch):
+    whole = run(settings, output=tmp_path / "whole")
+    calls = 0
+    original = fused.end_to_end
+
+    def stops_in_step_five(*args, **kwargs):
+        nonlocal calls
+        calls += 1
+        if calls == 9:  # two micro-steps a step: the first one of step 5
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(fused, "end_to_end", stops_in_step_five)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings)
+    monkeypatch.undo()
+    resumed = run(settings)
+    assert resumed.resumed_from == 3
+    for name, tensor in weights(whole.output).items():
+        assert tensor.equal(weights(resumed.output)[name]), name
+    assert [entry["step"] for entry in resumed.log if "loss" in entry] == [1, 2, 3, 4, 5, 6]
+    assert [e.get("loss") for e in resumed.log][:6] == [e.get("loss") for e in whole.log][:6]
+
+
+def test_checkpoints_hold_heads_and_optimiser_only(settings):
+    output = run(settings).output
+    checkpoint = output / "checkpoint-6"
+    assert set(weights(checkpoint)) == {f"{head}.mlp.{layer}.{kind}" for head in ("temp_head", "top_p_head")
+                                        for layer in (0, 2) for kind in ("weight", "bias")}  # fmt: skip
+    assert sum(file.stat().st_size for file in checkpoint.iterdir()) < 500_000
+    assert not list(checkpoint.glob("*.bin"))
+
+
+def test_a_finished_run_is_not_done_again(settings):
+    run(settings)
+    assert run(settings).data is None
+
+
+def test_another_run_in_the_folder_is_refused(settings):
+    run(settings)
+    with pytest.raises(RunFolderError, match=r"holds another run \(learning_rate was 0.01, is 0.02\)"):
+        run(settings, learning_rate=0.02)
+
+
+def test_a_folder_of_something_else_is_refused(settings, tmp_path):
+    settings["output"].mkdir()
+    (settings["output"] / "thesis.tex").write_text("precious")
+    with pytest.raises(RunFolderError, match="holds files of something else"):
+        run(settings)
+    assert (settings["output"] / "thesis.tex").read_text() == "precious"
+
+
+def test_bad_data_leave_no_folder_behind(settings, data):
+    data.write_text('{"prompt": "a"}\n')
+    with pytest.raises(DataError, match=r"data.jsonl:1: found the keys prompt"):
+        run(settings)
+    assert not settings["output"].exists()
+
+
+def test_an_unknown_model_is_named(settings):
+    with pytest.raises(ModelNotFoundError, match="nobody/nothing"):
+        run(settings, model="nobody/nothing")
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_row(settings, monkeypatch):
+    original = AutoDecoForCausalLM.lm_head_inputs
+
+    def poisoned(self, input_ids, attention_mask=None, **kwargs):
+        hidden = original(self, input_ids, attention_mask, **kwargs)
+        return hidden if attention_mask is None else hidden.index_fill(0, torch.tensor([1]), float("nan"))
+
+    monkeypatch.setattr(AutoDecoForCausalLM, "lm_head_inputs", poisoned)
+    with pytest.raises(TrainingError, match=r"not finite at step 1, in .*data.jsonl:\d+\. The optimiser") as raised:
+        run(settings)
+    assert str(raised.value).count("data.jsonl") == 1  # the other row of the batch is not blamed
+
+
+def test_an_evaluation_loss(settings, data):
+    log = run(settings, eval_data=str(data), eval_steps=3).log
+    losses = [entry["eval_loss"] for entry in log if "eval_loss" in entry]
+    assert len(losses) == 2
+    assert all(loss > 0 for loss in losses)
+
+
+@pytest.mark.parametrize("absent", ["temperature_head", "top_p_head"])
+def test_one_head_alone(settings, absent):
+    output = run(settings, **{absent: False}).output
+    model = AutoDecoForCausalLM.from_pretrained(output)
+    assert getattr(model.autodeco_config, absent) is False
+
+
+def test_training_can_start_from_heads(settings, tmp_path):
+    first = run(settings).output
+    second = run(settings, heads=str(first), output=tmp_path / "second", learning_rate=1e-9).output
+    for name, tensor in weights(first).items():
+        torch.testing.assert_close(tensor, weights(second)[name], rtol=1e-4, atol=1e-6)
+
+
+def test_tensorboard(settings):
+    pytest.importorskip("tensorboard")
+    output = run(settings, report_to=["tensorboard"]).output
+    assert list(output.rglob("events.out.tfevents.*"))
+
+
+def test_base_checksum_sees_one_changed_number():
+    model = tiny_autodeco()
+    before = base_checksum(model)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[3, 3] += 1e-3
+    assert base_checksum(model) != before
