@@ -21,6 +21,7 @@ from autodeco.tasks import Example, Task
 from autodeco.trace.terminal import legend, tinted, token_pieces
 
 _MAX_NEW_TOKENS = 48
+_BATCH_SIZE = 128
 _TEST_SEED = 1
 
 
@@ -76,6 +77,7 @@ def compare(
                 split="test",
                 seed=_TEST_SEED,
                 max_new_tokens=_MAX_NEW_TOKENS,
+                batch_size=_BATCH_SIZE,
                 temperature=strategy.temperature,
                 top_p=strategy.top_p,
                 trace=strategy.heads,

@@ -23,6 +23,7 @@ from autodeco.objectives.soft_nucleus import ScaledRows, soft_nucleus_terms
 
 # Logits of a chunk: 32 MB of float32. Larger chunks gain nothing on CPUs (they leave the cache), little on GPUs.
 _CHUNK_ELEMENTS = 8_388_608
+_SMALLEST_LOG = -75.0
 
 
 def released(
@@ -178,11 +179,12 @@ def _scaled_rows(
     shifted = shifted - shifted.amax(-1, keepdim=True)
     if settings.dynamic_fine_tuning:
         at_target = shifted.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-        weight = at_target.double().exp() / shifted.exp().sum(-1, dtype=torch.float64)
+        weight = at_target.double().exp() / shifted.clamp(min=_SMALLEST_LOG).exp_().sum(-1, dtype=torch.float64)
     else:
         weight = torch.ones(len(targets), dtype=torch.float64, device=targets.device)
     divisor = temperature.detach().clamp(min=min_temperature)
-    p = (shifted / divisor.unsqueeze(-1)).exp_()
+    # Below exp(-75) a probability counts for nothing, and denormal numbers cost CPUs several times a normal one.
+    p = (shifted / divisor.unsqueeze(-1)).clamp_(min=_SMALLEST_LOG).exp_()
     normaliser = p.sum(-1, dtype=torch.float64)
     p /= normaliser.float().unsqueeze(-1)
     divisor = divisor.double()

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from autodeco import objectives, provenance
@@ -214,6 +215,7 @@ def _make_trainer(
         data_collator=functools.partial(collate, pad_token_id=pad_token_id or 0),
         callbacks=[LogFile(config.output), FiniteGradients(), *([ProgressBar()] if progress else [])],
     )
+    trainer.remove_callback(PrinterCallback)  # prints a dictionary a step; the bar and the log file say it better
     return trainer
 
 
@@ -240,6 +242,7 @@ def _training_arguments(config: TrainingConfig, has_eval: bool) -> TrainingArgum
         remove_unused_columns=False,
         label_names=["labels"],
         disable_tqdm=True,
+        dataloader_pin_memory=torch.cuda.is_available(),
     )
 
 
