@@ -127,6 +127,18 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
 
         save_heads(self.decoding_heads, save_directory)
 
+    def push_to_hub(self, repo_id: str, *, max_shard_size: Any = None, **kwargs: Any) -> Any:
+        """Uploads the heads, their configuration and model card to a hub repository, as Transformers does a model.
+
+        Args:
+            repo_id: the repository.
+            max_shard_size: accepted as in Transformers, and of no effect.
+            **kwargs: ``commit_message``, ``private``, ``token``, ``revision``, ``create_pr``, ``tags``, ...
+        """
+        from autodeco.checkpoint import push_heads
+
+        return push_heads(self.decoding_heads, repo_id, **kwargs)
+
     def forward(self, *args: Any, objective: Callable[..., ObjectiveOutput] | None = None, **kwargs: Any) -> Any:
         """Runs the base model and shapes its logits, or computes a training objective.
 

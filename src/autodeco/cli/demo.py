@@ -15,9 +15,9 @@ def command(
     output: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("demo-run"),
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 60,
     train_problems: Annotated[int, typer.Option(min=1, help="Problems a task to sample trajectories of.")] = 40,
-    train_samples: Annotated[int, typer.Option(min=1, help="Trajectories a problem.")] = 6,
+    train_samples: Annotated[int, typer.Option(min=1, help="Trajectories a problem.")] = 5,
     test_problems: Annotated[int, typer.Option(min=1, help="Held-out problems a task.")] = 40,
-    test_samples: Annotated[int, typer.Option(min=1, help="Answers a held-out problem and strategy.")] = 4,
+    test_samples: Annotated[int, typer.Option(min=1, help="Answers a held-out problem and strategy.")] = 3,
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
     config: ConfigOption = None,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from autodeco.evaluation.statistics import bootstrap_over_problems
-from autodeco.files import read_jsonl
+from autodeco.files import atomic_write_text, read_jsonl
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.progress import counting
 from autodeco.rollouts import RolloutSettings, rollout
@@ -21,7 +23,7 @@ from autodeco.tasks import Example, Task
 from autodeco.trace.terminal import legend, tinted, token_pieces
 
 _MAX_NEW_TOKENS = 48
-_BATCH_SIZE = 128
+_BATCH_SIZE = 64
 _TEST_SEED = 1
 
 
@@ -128,11 +130,9 @@ def comparison_table(results: list[dict[str, Any]]) -> Table:
     return table
 
 
-def show_answers(
-    model: AutoDecoForCausalLM, tokenizer: Any, example: Example, strategies: list[Strategy], console: Console
-) -> None:
-    """Prints one answer of each strategy, every token on the colour of its temperature."""
-    console.print(f"[bold]{example.messages[-1]['content']}[/bold]  (right: {example.answer})", highlight=False)
+def answers(model: AutoDecoForCausalLM, tokenizer: Any, example: Example, strategies: list[Strategy]) -> Group:
+    """One answer of each strategy, every token on the colour of its temperature, to print."""
+    lines = [Text(f"{example.messages[-1]['content']}  (right: {example.answer})", style="bold")]
     text = tokenizer.apply_chat_template(example.messages, add_generation_prompt=True, tokenize=False)
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
     for strategy in strategies:
@@ -144,6 +144,13 @@ def show_answers(
         sequences = output.sequences if strategy.heads else output
         new_ids = sequences[0, ids.shape[1] :].tolist()
         temperatures = output.temperature[0].tolist() if strategy.heads else [1.0] * len(new_ids)
-        console.print(f"{strategy.name}:", style="bold")
-        console.print(tinted(token_pieces(tokenizer, new_ids), temperatures))
-    console.print(legend())
+        lines.append(Text(f"{strategy.name}:", style="bold"))
+        lines.append(tinted(token_pieces(tokenizer, new_ids), temperatures))
+    return Group(*lines, legend())
+
+
+def save_picture(content: Group, path: Path, title: str) -> None:
+    """Saves what was printed as an SVG picture."""
+    console = Console(record=True, width=100, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(content)
+    atomic_write_text(path, console.export_svg(title=title))

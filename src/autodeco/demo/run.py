@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 from autodeco import provenance
 from autodeco.bundled import BUNDLED_MODEL, resolve_model
 from autodeco.checkpoint import load_base
-from autodeco.demo.compare import Strategy, compare, comparison_table, show_answers
+from autodeco.demo.compare import Strategy, answers, compare, comparison_table, save_picture
 from autodeco.files import atomic_write_text, read_jsonl
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.progress import counting
@@ -43,9 +43,9 @@ class DemoSettings:
     """
 
     train_problems: int = 40
-    train_samples: int = 6
+    train_samples: int = 5
     test_problems: int = 40
-    test_samples: int = 4
+    test_samples: int = 3
     steps: int = 60
     learning_rate: float = 1e-3
     seed: int = 0
@@ -54,7 +54,7 @@ class DemoSettings:
 # Problems that the small tasks have in each split (one-digit products are soon exhausted).
 _MOST_PROBLEMS = {"demo-products": {"train": 58, "test": 21}, "demo-sums": {"train": 104, "test": 49}}
 _MAX_NEW_TOKENS = 48
-_BATCH_SIZE = 128  # a step reads all weights whatever the batch: on CPUs more rows cost little
+_BATCH_SIZE = 64
 
 
 def run_demo(output: Path, settings: DemoSettings, console: Console) -> None:
@@ -102,7 +102,10 @@ def run_demo(output: Path, settings: DemoSettings, console: Console) -> None:
     )
 
     say.stage("One answer of each", "Each token on the colour of its temperature.")
-    show_answers(model, tokenizer, tasks[1].examples("test", 1, seed=settings.seed)[0], strategies[:2], console)
+    example = tasks[1].examples("test", 1, seed=settings.seed)[0]
+    shown = answers(model, tokenizer, example, strategies[:2])
+    console.print(shown)
+    save_picture(shown, output / "answers.svg", "autodeco demo")
     report = {"minutes": round((time.monotonic() - started) / 60, 2), "strategies": comparison}
     atomic_write_text(output / "comparison.json", json.dumps(report, indent=2) + "\n")
     provenance.write(output / "provenance.json", settings=settings.__dict__)
