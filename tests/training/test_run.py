@@ -63,9 +63,15 @@ def test_every_step_is_logged(settings):
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(settings, tmp_path, monkeypatch):
+    original = fused.end_to_end
+    draws = {"whole": [], "resumed": []}
+
+    def recording(kind):
+        return lambda *args, **kwargs: draws[kind].append(args[4]) or original(*args, **kwargs)
+
+    monkeypatch.setattr(fused, "end_to_end", recording("whole"))
     whole = run(settings, output=tmp_path / "whole")
     calls = 0
-    original = fused.end_to_end
 
     def stops_in_step_five(*args, **kwargs):
         nonlocal calls
@@ -77,8 +83,12 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(settings, t
     monkeypatch.setattr(fused, "end_to_end", stops_in_step_five)
     with pytest.raises(KeyboardInterrupt):
         run(settings)
-    monkeypatch.undo()
+    monkeypatch.setattr(fused, "end_to_end", recording("resumed"))
     resumed = run(settings)
+    # The tiny model has few easy tokens, so the weights alone would not show other draws.
+    assert len(draws["resumed"]) == 6
+    for one, other in zip(draws["whole"][6:], draws["resumed"], strict=True):
+        assert one.equal(other)
     assert resumed.resumed_from == 3
     for name, tensor in weights(whole.output).items():
         assert tensor.equal(weights(resumed.output)[name]), name
