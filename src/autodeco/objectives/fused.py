@@ -157,7 +157,7 @@ def _chunk(
         kept = torch.ones_like(easy) if draws is None else ~(easy & (draws < settings.easy_token_masking))
         rows, weight = _scaled_rows(settings, logits, targets, temperature, heads.config.min_temperature)
         del logits
-        statistics = _statistics(rows).to(heads.dtype) if heads.needs_statistics else None
+        statistics = distribution.probability_statistics(rows.probabilities) if heads.needs_statistics else None
     with torch.set_grad_enabled(with_gradients):
         top_p = heads.top_p(hidden, temperature, statistics)
     with torch.no_grad():
@@ -190,10 +190,6 @@ def _scaled_rows(
     divisor = divisor.double()
     mean_scaled = torch.einsum("nv,nv->n", p, shifted).double() / divisor
     return ScaledRows(shifted, p, divisor, normaliser, mean_scaled), weight
-
-
-def _statistics(rows: ScaledRows) -> Tensor:
-    return distribution.probability_statistics(rows.probabilities)
 
 
 def _parts(

@@ -19,10 +19,11 @@ from transformers.trainer_utils import get_last_checkpoint
 from autodeco import objectives, provenance
 from autodeco.bundled import resolve_model
 from autodeco.checkpoint import load_heads
+from autodeco.checkpoint.layout import HEADS_FILE
 from autodeco.errors import ModelNotFoundError, RunFolderError, TrainingError
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.training.batches import RowDataset, collate
-from autodeco.training.callbacks import FiniteGradients, LogFile, ProgressBar
+from autodeco.training.callbacks import LOG_FILE, FiniteGradients, LogFile, ProgressBar
 from autodeco.training.config import TrainingConfig
 from autodeco.training.rows import read_rows
 from autodeco.training.tokenize import TokenizedData, tokenize_rows
@@ -31,7 +32,6 @@ from autodeco.training.trainer import AutoDecoTrainer
 logger = logging.getLogger(__name__)
 
 RUN_FILE = "autodeco_run.json"
-_HEADS_FILE = "autodeco_heads.safetensors"
 # Settings that may differ between the start of a run and its resumption: they do not change the weights.
 _FREE_SETTINGS = {"output", "report_to", "save_total_limit"}
 _CHECKED_TOKENS = 32
@@ -149,7 +149,7 @@ def _is_finished(config: TrainingConfig) -> bool:
             f"output folder {folder} holds another run ({'; '.join(changed)}). Choose another --output, or give the "
             f"same settings to go on with that run."
         )
-    return record.get("status") == "finished" and (folder / _HEADS_FILE).exists()
+    return record.get("status") == "finished" and (folder / HEADS_FILE).exists()
 
 
 def _load_tokenizer(config: TrainingConfig) -> tuple[Any, set[int], int]:
@@ -247,7 +247,7 @@ def _training_arguments(config: TrainingConfig, has_eval: bool) -> TrainingArgum
 
 
 def _read_log(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "training_log.jsonl"
+    path = folder / LOG_FILE
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
