@@ -133,10 +133,11 @@ class DecodingHeads(nn.Module):
             The shaped logits, in float32, with the temperature and top-p that shaped them.
         """
         temperature = self.temperature(hidden_states)
-        scaled = distribution.scale(logits, temperature, self.config.min_temperature)
         if self.top_p_head is None:
+            scaled = distribution.scale(logits, temperature, self.config.min_temperature)
             return ShapedLogits(scaled, temperature, torch.ones_like(temperature))
-        probabilities = scaled.softmax(-1)
-        statistics = distribution.probability_statistics(probabilities) if self.needs_statistics else None
-        top_p = self.top_p(hidden_states, temperature, statistics)
-        return ShapedLogits(distribution.cut_nucleus(scaled, probabilities, top_p), temperature, top_p)
+        rows = distribution.scale_rows(
+            logits, temperature, self.config.min_temperature, statistics=self.needs_statistics
+        )
+        top_p = self.top_p(hidden_states, temperature, rows.statistics)
+        return ShapedLogits(distribution.cut_nucleus(rows, top_p), temperature, top_p)

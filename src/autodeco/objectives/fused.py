@@ -1,29 +1,33 @@
 """The objectives of ``eager.py``, the fast way: same names, same numbers, chunk by chunk, no vocabulary-wide backward.
 
-The base is frozen, so all that training needs of the vocabulary are two numbers a position, ∂L/∂T and ∂L/∂P. They are
-computed in closed form (``soft_nucleus.py``) beside the loss, in one pass over each chunk of logits, and the heads'
-gradients are accumulated at once. Nothing of size ``[tokens, vocabulary]`` outlives its chunk; nothing is kept for
-backward but the heads' gradients themselves.
+The base is frozen, so all that training needs of the vocabulary are two numbers a position, ∂L/∂T and ∂L/∂P. They come
+in closed form (``soft_nucleus.py``) beside the loss, from a few passes over each chunk of logits; the heads' gradients
+follow from them. Nothing of size ``[tokens, vocabulary]`` outlives its chunk, and nothing is kept for backward but the
+heads' gradients themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from autodeco import distribution
 from autodeco.heads import DecodingHeads
+from autodeco.memory import free_memory
 from autodeco.objectives.eager import EASY_TOKEN_MASKING, EPSILON, IGNORED, SOFT_TOP_P_DECAY, LMHead
 from autodeco.objectives.output import ObjectiveOutput
-from autodeco.objectives.soft_nucleus import ScaledRows, soft_nucleus_terms
+from autodeco.objectives.rows import ChunkRows, chunk_rows
 
-# Logits of a chunk: 32 MB of float32. Larger chunks gain nothing on CPUs (they leave the cache), little on GPUs.
-_CHUNK_ELEMENTS = 8_388_608
-_SMALLEST_LOG = -75.0
+# Logits of a chunk, where memory allows: 64 MB of float32. Matrix products of fewer rows are slower, of more no faster.
+_CHUNK_ELEMENTS = 16_777_216
+# Bytes that a chunk takes for each of its logits at most: those of the kernels are 8 (bfloat16 logits and scaled ones),
+# those of PyTorch's operations with their temporary results up to 40.
+_BYTES_PER_ELEMENT = {"cpu": 12, "other": 40}
+# Positions whose heads are differentiated at once.
+_HEADS_CHUNK = 8192
 
 
 def released(
@@ -66,25 +70,27 @@ class _Settings:
     decay: float
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One of the two sums of an objective, over the ``n`` positions of a chunk."""
+class _Sum(NamedTuple):
+    """One of an objective's two sums over positions, with its derivatives; all ``[n]`` float64, 0 where masked."""
 
-    losses: Tensor  # [n], 0 where masked
-    by_temperature: Tensor  # [n]
-    by_top_p: Tensor | None  # [n]; None: does not depend on P
+    losses: Tensor
+    by_temperature: Tensor
+    by_top_p: Tensor
+
+    def divided_by(self, count: int) -> _Sum:
+        return _Sum(*(values / count for values in self))
 
 
-@dataclass(frozen=True)
-class _Chunk:
-    """What one chunk of positions adds to the objective; all ``[n]``, without gradient."""
+class _Positions(NamedTuple):
+    """What the vocabulary says of ``n`` positions; all ``[n]`` (statistics ``[n, 4]``), without gradient."""
 
     temperature: Tensor
     top_p: Tensor
+    statistics: Tensor
     easy: Tensor
     kept: Tensor
-    parts: tuple[_Part, ...]
-    gradients: list[list[Tensor]]  # for each part, one tensor for each parameter of the heads
+    temperature_sum: _Sum  # zeros where the objective has one loss
+    nucleus_sum: _Sum
 
 
 class _WithGradients(torch.autograd.Function):
@@ -109,163 +115,161 @@ def _objective(
     labels: Tensor,
     easy_token_draws: Tensor | None,
 ) -> ObjectiveOutput:
-    parameters: list[Tensor] = [parameter for parameter in heads.parameters() if parameter.requires_grad]
     next_labels = labels[:, 1:]
     valid = next_labels != IGNORED
-    positions = valid.nonzero()
+    hidden = hidden_states[:, :-1][valid].detach()
     draws = None if easy_token_draws is None else easy_token_draws[valid]
-    targets = next_labels[valid]
-    with_gradients = torch.is_grad_enabled() and bool(parameters)
-    count = 2 if settings.separate_temperature_loss else 1
-    gradients = [[torch.zeros_like(parameter) for parameter in parameters] for _ in range(count)]
-    chunks: list[_Chunk] = []
-    for span in _spans(len(targets), lm_head, heads):
-        rows, columns = positions[span].unbind(-1)
-        hidden = hidden_states[rows, columns].detach()
-        chunk_draws = None if draws is None else draws[span]
-        chunk = _chunk(settings, heads, hidden, lm_head, targets[span], chunk_draws, parameters, with_gradients)
-        for total, added in zip(gradients, chunk.gradients, strict=False):
-            for accumulated, gradient in zip(total, added, strict=True):
-                accumulated += gradient
-        chunks.append(chunk)
-    return _collect(settings, chunks, positions[:, 0], parameters, gradients, with_gradients, hidden_states)
+    with torch.no_grad():
+        positions = _over_vocabulary(settings, heads, hidden, lm_head, next_labels[valid], draws)
+
+    dtype = hidden_states.dtype if hidden_states.dtype == torch.float64 else torch.float32
+    nucleus_count = max(1, len(hidden) if settings.separate_temperature_loss else int(positions.kept.sum()))
+    temperature_part = positions.temperature_sum.divided_by(max(1, int(positions.kept.sum())))
+    nucleus_part = positions.nucleus_sum.divided_by(nucleus_count)
+    temperature_loss, nucleus_loss = temperature_part.losses.sum(), nucleus_part.losses.sum()
+    loss = (temperature_loss + nucleus_loss).to(dtype)
+    if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in heads.parameters()):
+        # Below its floor T has no influence: logits are divided by the floor.
+        free = positions.temperature >= heads.config.min_temperature
+        by_temperature = (temperature_part.by_temperature + nucleus_part.by_temperature) * free
+        loss = _with_head_gradients(loss, heads, hidden, positions, by_temperature, nucleus_part.by_top_p)
+    separate = settings.separate_temperature_loss
+    return ObjectiveOutput(
+        loss=loss,
+        temperature_loss=temperature_loss.to(dtype) if separate else None,
+        top_p_loss=nucleus_loss.to(dtype) if separate else None,
+        temperature=positions.temperature.to(dtype),
+        top_p=positions.top_p.to(dtype),
+        easy=positions.easy,
+        token_losses=(positions.temperature_sum.losses + positions.nucleus_sum.losses).to(dtype),
+        rows=valid.nonzero()[:, 0],
+    )
 
 
-def _spans(count: int, lm_head: LMHead, heads: DecodingHeads) -> Iterator[slice]:
-    vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
-    size = max(1, _CHUNK_ELEMENTS // (vocab_size or 131_072))
-    for start in range(0, count, size):
-        yield slice(start, start + size)
-
-
-def _chunk(
+def _over_vocabulary(
     settings: _Settings,
     heads: DecodingHeads,
     hidden: Tensor,
     lm_head: LMHead,
     targets: Tensor,
     draws: Tensor | None,
-    parameters: list[Tensor],
-    with_gradients: bool,
-) -> _Chunk:
-    """Losses of ``n`` positions and their gradients by the heads' parameters."""
-    with torch.set_grad_enabled(with_gradients):
-        temperature = heads.temperature(hidden)
-    with torch.no_grad():
-        logits = lm_head(hidden) if callable(lm_head) else hidden @ lm_head.T
-        easy = logits.argmax(-1) == targets
-        kept = torch.ones_like(easy) if draws is None else ~(easy & (draws < settings.easy_token_masking))
-        rows, weight = _scaled_rows(settings, logits, targets, temperature, heads.config.min_temperature)
-        del logits
-        statistics = distribution.probability_statistics(rows.probabilities) if heads.needs_statistics else None
-    with torch.set_grad_enabled(with_gradients):
-        top_p = heads.top_p(hidden, temperature, statistics)
-    with torch.no_grad():
-        parts = _parts(settings, rows, targets, top_p, weight, kept)
-        # Below the floor T has no influence: logits are divided by the floor.
-        free = (temperature >= heads.config.min_temperature).double()
-    gradients = []
-    if with_gradients:
-        for part in parts:
-            gradients.append(_head_gradients(part, temperature, top_p, free, parameters))
-    return _Chunk(temperature.detach(), top_p.detach(), easy, kept, parts, gradients)
+) -> _Positions:
+    """Everything that takes a pass over the vocabulary, for all positions, a chunk at a time."""
+    vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
+    size = _chunk_size(len(targets), vocab_size or 131_072, hidden.device)
+    product = _Product(lm_head)
+    found = []
+    start = 0
+    while start < len(targets) or not found:
+        span = slice(start, start + size)
+        try:
+            own_draws = None if draws is None else draws[span]
+            found.append(_chunk(settings, heads, hidden[span], product, targets[span], own_draws))
+        except (MemoryError, torch.OutOfMemoryError):
+            if size == 1:
+                raise
+            size = max(1, size // 2)
+            product = _Product(lm_head)
+            continue
+        start += size
+    return _joined(found)
 
 
-def _scaled_rows(
-    settings: _Settings, logits: Tensor, targets: Tensor, temperature: Tensor, min_temperature: float
-) -> tuple[ScaledRows, Tensor]:
-    """The chunk's distribution at T, and the weight of each position (DFT)."""
-    shifted = logits.float()
-    shifted = shifted - shifted.amax(-1, keepdim=True)
-    if settings.dynamic_fine_tuning:
-        at_target = shifted.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-        weight = at_target.double().exp() / shifted.clamp(min=_SMALLEST_LOG).exp_().sum(-1, dtype=torch.float64)
-    else:
-        weight = torch.ones(len(targets), dtype=torch.float64, device=targets.device)
-    divisor = temperature.detach().clamp(min=min_temperature)
-    # Below exp(-75) a probability counts for nothing, and denormal numbers cost CPUs several times a normal one.
-    p = (shifted / divisor.unsqueeze(-1)).clamp_(min=_SMALLEST_LOG).exp_()
-    normaliser = p.sum(-1, dtype=torch.float64)
-    p /= normaliser.float().unsqueeze(-1)
-    divisor = divisor.double()
-    mean_scaled = torch.einsum("nv,nv->n", p, shifted).double() / divisor
-    return ScaledRows(shifted, p, divisor, normaliser, mean_scaled), weight
+def _chunk_size(count: int, vocab_size: int, device: torch.device) -> int:
+    """Positions a chunk: as many as :data:`_CHUNK_ELEMENTS` holds, fewer where memory is short."""
+    bytes_per_element = _BYTES_PER_ELEMENT.get(device.type, _BYTES_PER_ELEMENT["other"])
+    affordable = free_memory(device) // 2 // bytes_per_element
+    return max(1, min(count, _CHUNK_ELEMENTS // vocab_size, affordable // vocab_size))
 
 
-def _parts(
-    settings: _Settings, rows: ScaledRows, targets: Tensor, top_p: Tensor, weight: Tensor, kept: Tensor
-) -> tuple[_Part, ...]:
-    terms = soft_nucleus_terms(rows, targets, top_p, settings.decay, EPSILON)
+class _Product:
+    """``lm_head`` of one chunk after the other, into the same memory: fresh pages cost CPUs more than the product."""
+
+    def __init__(self, lm_head: LMHead) -> None:
+        self._lm_head = lm_head
+        self._logits: Tensor | None = None
+        self._scaled: Tensor | None = None
+
+    def logits(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits ``[n, V]`` and, on CPUs, a float32 buffer of that shape to work in (the logits' own where it can)."""
+        if callable(self._lm_head):
+            logits = self._lm_head(hidden)
+        else:
+            weight = self._lm_head.detach()
+            shape = (len(hidden), len(weight))
+            if self._logits is None or self._logits.shape != shape:
+                self._logits = torch.empty(shape, dtype=torch.result_type(hidden, weight), device=hidden.device)
+            logits = torch.mm(hidden, weight.T, out=self._logits)
+            if logits.dtype == torch.float32:
+                return logits, logits
+        if logits.device.type != "cpu":
+            return logits, None
+        if self._scaled is None or self._scaled.shape != logits.shape:
+            self._scaled = torch.empty(logits.shape)
+        return logits, self._scaled
+
+
+def _chunk(
+    settings: _Settings,
+    heads: DecodingHeads,
+    hidden: Tensor,
+    product: _Product,
+    targets: Tensor,
+    draws: Tensor | None,
+) -> _Positions:
+    temperature = heads.temperature(hidden)
+    logits, buffer = product.logits(hidden)
+    divisor = temperature.clamp(min=heads.config.min_temperature)
+    rows = chunk_rows(logits, divisor, targets, statistics=heads.needs_statistics, buffer=buffer)
+    kept = torch.ones_like(rows.easy) if draws is None else ~(rows.easy & (draws < settings.easy_token_masking))
+    top_p = heads.top_p(hidden, temperature, rows.statistics)
+    weight = rows.base_probability if settings.dynamic_fine_tuning else torch.ones_like(rows.base_probability)
+    temperature_sum, nucleus_sum = _sums(settings, rows, top_p, weight, kept)
+    statistics = temperature.new_zeros(len(temperature), 0) if rows.statistics is None else rows.statistics
+    return _Positions(temperature, top_p, statistics, rows.easy, kept, temperature_sum, nucleus_sum)
+
+
+def _sums(settings: _Settings, rows: ChunkRows, top_p: Tensor, weight: Tensor, kept: Tensor) -> tuple[_Sum, _Sum]:
+    kept_weight = weight * kept
+    zeros = torch.zeros_like(weight)
     if not settings.separate_temperature_loss:
-        scale = weight * kept
-        losses = -terms.log_probability * scale
-        return (_Part(losses, -terms.by_temperature * scale, -terms.by_top_p * scale),)
-    target_scaled = rows.logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1).double() / rows.temperature
-    log_p = target_scaled - rows.normaliser.log()
-    slope = (target_scaled - rows.mean_scaled) / rows.temperature  # -d log p_y / dT
-    temperature_part = _Part(-log_p * weight * kept, slope * weight * kept, None)
+        terms = rows.soft_nucleus(top_p, kept_weight != 0, settings.decay, EPSILON)
+        return _Sum(zeros, zeros, zeros), _Sum(*(-values * kept_weight for values in terms))
+    temperature_sum = _Sum(-rows.log_probability * kept_weight, -rows.by_temperature * kept_weight, zeros)
+    terms = rows.soft_nucleus(top_p, weight != 0, settings.decay, EPSILON)
     # -log(p̃ + ε), as released: its slope is p̃ / (p̃ + ε) times that of -log p̃.
     soft_p = terms.log_probability.exp()
     scale = weight * soft_p / (soft_p + EPSILON)
     losses = -(soft_p + EPSILON).log() * weight
-    return temperature_part, _Part(losses, -terms.by_temperature * scale, -terms.by_top_p * scale)
+    return temperature_sum, _Sum(losses, -terms.by_temperature * scale, -terms.by_top_p * scale)
 
 
-def _head_gradients(
-    part: _Part, temperature: Tensor, top_p: Tensor, free: Tensor, parameters: list[Tensor]
-) -> list[Tensor]:
-    """Gradients of ``Σ part.losses`` by the heads' parameters; zeros where it does not depend on one."""
-    outputs, output_gradients = [], []
-    for output, gradient in ((temperature, part.by_temperature * free), (top_p, part.by_top_p)):
-        if output.requires_grad and gradient is not None:
-            outputs.append(output)
-            output_gradients.append(gradient.to(output.dtype))
-    if not outputs:
-        return [torch.zeros_like(parameter) for parameter in parameters]
-    found = torch.autograd.grad(outputs, parameters, output_gradients, retain_graph=True, allow_unused=True)
-    return [
-        torch.zeros_like(parameter) if gradient is None else gradient
-        for parameter, gradient in zip(parameters, found, strict=True)
-    ]
+def _joined(chunks: list[_Positions]) -> _Positions:
+    def joined(values: Callable[[_Positions], Any]) -> Any:
+        first = values(chunks[0])
+        if isinstance(first, _Sum):
+            return _Sum(*(torch.cat([values(chunk)[index] for chunk in chunks]) for index in range(len(first))))
+        return torch.cat([values(chunk) for chunk in chunks])
+
+    return _Positions(*(joined(lambda chunk, at=index: chunk[at]) for index in range(len(_Positions._fields))))  # type: ignore[misc]
 
 
-def _collect(
-    settings: _Settings,
-    chunks: list[_Chunk],
-    rows: Tensor,
-    parameters: list[Tensor],
-    gradients: list[list[Tensor]],
-    with_gradients: bool,
-    hidden_states: Tensor,
-) -> ObjectiveOutput:
-    """Divides the sums by their numbers of positions and attaches the gradients."""
-    dtype = hidden_states.dtype if hidden_states.dtype == torch.float64 else torch.float32
-    device = hidden_states.device
-
-    def joined(values: list[Tensor], kind: torch.dtype) -> Tensor:
-        return torch.cat(values).to(kind) if values else torch.zeros(0, dtype=kind, device=device)
-
-    kept = joined([chunk.kept for chunk in chunks], torch.bool)
-    counts = [max(1, int(kept.sum())), max(1, len(kept))]  # end_to_end has the first part only
-    part_losses = [
-        joined([chunk.parts[index].losses for chunk in chunks], torch.float64) for index in range(len(gradients))
-    ]
-    means = [losses.sum() / count for losses, count in zip(part_losses, counts, strict=False)]
-    loss = torch.stack(means).sum().to(dtype)
-    if with_gradients:
-        total = [
-            sum((part[index] / count for part, count in zip(gradients, counts, strict=False)), torch.zeros_like(p))
-            for index, p in enumerate(parameters)
-        ]
-        loss = _WithGradients.apply(loss, total, *parameters)  # type: ignore[no-untyped-call]
-    separate = settings.separate_temperature_loss
-    return ObjectiveOutput(
-        loss=loss,
-        temperature_loss=means[0].to(dtype) if separate else None,
-        top_p_loss=means[1].to(dtype) if separate else None,
-        temperature=joined([chunk.temperature for chunk in chunks], dtype),
-        top_p=joined([chunk.top_p for chunk in chunks], dtype),
-        easy=joined([chunk.easy for chunk in chunks], torch.bool),
-        token_losses=sum(part_losses, torch.zeros_like(part_losses[0])).to(dtype),
-        rows=rows,
-    )
+def _with_head_gradients(
+    loss: Tensor, heads: DecodingHeads, hidden: Tensor, positions: _Positions, by_temperature: Tensor, by_top_p: Tensor
+) -> Tensor:
+    """The loss with the gradients that ``∂L/∂T`` and ``∂L/∂P`` ``[N]`` give the heads' parameters."""
+    parameters = [parameter for parameter in heads.parameters() if parameter.requires_grad]
+    gradients = [torch.zeros_like(parameter) for parameter in parameters]
+    for start in range(0, len(hidden), _HEADS_CHUNK):
+        span = slice(start, start + _HEADS_CHUNK)
+        temperature = heads.temperature(hidden[span])
+        statistics = positions.statistics[span] if heads.needs_statistics else None
+        top_p = heads.top_p(hidden[span], temperature, statistics)
+        pairs = ((temperature, by_temperature[span]), (top_p, by_top_p[span]))
+        outputs, upstream = zip(*((o, g.to(o.dtype)) for o, g in pairs if o.requires_grad), strict=True)
+        found = torch.autograd.grad(outputs, parameters, upstream, allow_unused=True)
+        for total, gradient in zip(gradients, found, strict=True):
+            if gradient is not None:
+                total += gradient
+    attached: Tensor = _WithGradients.apply(loss, gradients, *parameters)  # type: ignore[no-untyped-call]
+    return attached
