@@ -1,4 +1,4 @@
-"""Compiled versions of the distribution's mathematics, for CPUs (C) and CUDA devices (Triton); PyTorch is their test."""
+"""Compiled versions of the distribution's mathematics: C for CPUs, Triton for CUDA devices. PyTorch is their test."""
 
 from autodeco.kernels.cpu import KernelRows
 

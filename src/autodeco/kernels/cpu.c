@@ -120,16 +120,17 @@ static double sum_of_exp(const float *restrict row, int64_t vocab, float largest
     return total;
 }
 
-// Writes row / temperature to `scaled` (which may be `row`) and sums over it.
-static row_sums scale_row(const float *row, float *scaled, int64_t vocab, float temperature, float largest) {
-    row_sums sums = {0, 0, 0, largest / temperature};
+// Writes (row - shift) / temperature to `scaled` (which may be `row`) and sums over it.
+static row_sums scale_row(const float *row, float *scaled, int64_t vocab, float temperature, float shift,
+                          float largest) {
+    row_sums sums = {0, 0, 0, (largest - shift) / temperature};
     const float top = (float)sums.largest;
     for (int64_t start = 0; start < vocab; start += SPAN) {
         const int64_t length = span_length(vocab, start);
         float sum = 0, weighted = 0, squares = 0;
 #pragma omp simd reduction(+ : sum, weighted, squares)
         for (int64_t j = 0; j < length; ++j) {
-            const float s = row[start + j] / temperature;
+            const float s = (row[start + j] - shift) / temperature;
             scaled[start + j] = s;
             float x = s - top;
             x = x < -87.0f ? -87.0f : x;
@@ -189,9 +190,9 @@ static double five_largest(const float *scaled, int64_t vocab, const float *maxi
     return total / sums.normaliser;
 }
 
-// Divides `rows` rows of logits by their temperatures and sums over them. `base_largest` and `base_normaliser` are
+// Divides `rows` rows of logits, with `shifted` less each row's largest, by their temperatures and sums over them. `base_largest` and `base_normaliser` are
 // of the unscaled row; `statistics`, `base_normaliser` and `argmax` are skipped where NULL. `scaled` may be `logits` itself where these are float32.
-void autodeco_scale(const void *logits, int bfloat16, int64_t rows, int64_t vocab, int64_t stride,
+void autodeco_scale(const void *logits, int bfloat16, int shifted, int64_t rows, int64_t vocab, int64_t stride,
                     const float *temperature, float *scaled, float *maxima, row_sums *sums, float *base_largest,
                     float *statistics, double *base_normaliser, int64_t *argmax) {
     const int64_t blocks = (vocab + BLOCK - 1) / BLOCK;
@@ -204,11 +205,12 @@ void autodeco_scale(const void *logits, int bfloat16, int64_t rows, int64_t voca
             row = own_scaled;
         }
         const float largest = block_maxima(row, vocab, own_maxima);
+        const float shift = shifted ? largest : 0;
         base_largest[i] = largest;
         if (base_normaliser) base_normaliser[i] = sum_of_exp(row, vocab, largest);
         if (argmax) argmax[i] = first_position(row, vocab, own_maxima, largest);
-        sums[i] = scale_row(row, own_scaled, vocab, temperature[i], largest);
-        for (int64_t b = 0; b < blocks; ++b) own_maxima[b] = own_maxima[b] / temperature[i];
+        sums[i] = scale_row(row, own_scaled, vocab, temperature[i], shift, largest);
+        for (int64_t b = 0; b < blocks; ++b) own_maxima[b] = (own_maxima[b] - shift) / temperature[i];
         if (!statistics) continue;
         const double square_sum = sums[i].squares / (sums[i].normaliser * sums[i].normaliser);
         statistics[4 * i] = (float)(1.0 / sums[i].normaliser);
@@ -321,26 +323,33 @@ int autodeco_cut(float *scaled, int64_t rows, int64_t vocab, const float *maxima
 
 // ---------------------------------------------------------------------------------------------------- soft nucleus
 
-// Sorts non-negative floats, given as their bits, in ascending order; `spare` is as long as `keys`.
-static void sort_bits(uint32_t *keys, uint32_t *spare, int64_t count) {
+// Sorts distances from 0 to `depth` in ascending order, `spare` being as long. Two passes over 22-bit fixed-point keys:
+// distances closer than depth / 2^22 may stay in either order, which changes sums over them by less than rounding does.
+static void sort_distances(float *restrict distances, float *restrict spare, int64_t count, float depth) {
     enum { DIGIT = 11, SIZE = 1 << DIGIT };
-    uint32_t starts[3][SIZE];
-    memset(starts, 0, sizeof starts);
-    for (int64_t k = 0; k < count; ++k)
-        for (int d = 0; d < 3; ++d) ++starts[d][(keys[k] >> (DIGIT * d)) & (SIZE - 1)];
-    for (int d = 0; d < 3; ++d) {
-        uint32_t before = 0;
-        for (int v = 0; v < SIZE; ++v) {
-            const uint32_t own = starts[d][v];
-            starts[d][v] = before;
-            before += own;
-        }
-        for (int64_t k = 0; k < count; ++k) spare[starts[d][(keys[k] >> (DIGIT * d)) & (SIZE - 1)]++] = keys[k];
-        uint32_t *const swapped = keys;
-        keys = spare;
-        spare = swapped;
+    const float keys_per_unit = (float)(SIZE * SIZE - 1) / depth;
+    uint32_t low[SIZE] = {0}, high[SIZE] = {0};
+    for (int64_t k = 0; k < count; ++k) {
+        const uint32_t key = (uint32_t)(int32_t)(distances[k] * keys_per_unit);
+        ++low[key & (SIZE - 1)];
+        ++high[key >> DIGIT];
     }
-    memcpy(spare, keys, count * sizeof *keys);  // three passes end in the spare array
+    uint32_t low_before = 0, high_before = 0;
+    for (int v = 0; v < SIZE; ++v) {
+        const uint32_t own_low = low[v], own_high = high[v];
+        low[v] = low_before;
+        high[v] = high_before;
+        low_before += own_low;
+        high_before += own_high;
+    }
+    for (int64_t k = 0; k < count; ++k) {
+        const uint32_t key = (uint32_t)(int32_t)(distances[k] * keys_per_unit);
+        spare[low[key & (SIZE - 1)]++] = distances[k];
+    }
+    for (int64_t k = 0; k < count; ++k) {
+        const uint32_t key = (uint32_t)(int32_t)(spare[k] * keys_per_unit);
+        distances[high[key >> DIGIT]++] = spare[k];
+    }
 }
 
 // Mass of all tokens up to the target in descending order (ties: lower id first), and its derivative by temperature.
@@ -377,7 +386,6 @@ static normaliser_terms soft_normaliser(const float *scaled, int64_t vocab, cons
                                         float *memory) {
     const float top = (float)sums.largest, share = (float)(1.0 / sums.normaliser);
     const float depth = (float)-log(smallest * sums.normaliser);
-    uint32_t *keys = (uint32_t *)memory;
     float *distances = memory, *excesses = memory + vocab, *slopes = memory + 2 * vocab;
     int64_t count = 0;
     for (int64_t start = 0, b = 0; start < vocab; start += BLOCK, ++b) {
@@ -385,12 +393,11 @@ static normaliser_terms soft_normaliser(const float *scaled, int64_t vocab, cons
         const int64_t length = block_length(vocab, start);
         for (int64_t j = start; j < start + length; ++j) {
             const float distance = top - scaled[j];
-            union { float value; uint32_t bits; } u = {.value = distance};
-            keys[count] = u.bits;
+            distances[count] = distance;
             count += distance <= depth;
         }
     }
-    sort_bits(keys, (uint32_t *)excesses, count);
+    sort_distances(distances, excesses, count, depth);
     double cumulative = 0, slope = 0;
     float *weights = memory + 3 * vocab;
 #pragma omp simd

@@ -71,7 +71,7 @@ class Kernels:
     def __init__(self, library: ctypes.CDLL) -> None:
         pointer, integer, size, real = ctypes.c_void_p, ctypes.c_int, ctypes.c_int64, ctypes.c_double
         self._scale = library.autodeco_scale
-        self._scale.argtypes = [pointer, integer, size, size, size, *[pointer] * 8]
+        self._scale.argtypes = [pointer, integer, integer, size, size, size, *[pointer] * 8]
         self._scale.restype = None
         self._cut = library.autodeco_cut
         self._cut.argtypes = [pointer, size, size, pointer, pointer, pointer, ctypes.c_float]
@@ -85,6 +85,7 @@ class Kernels:
         *,
         statistics: bool = False,
         base: bool = False,
+        shifted: bool = False,
         out: Tensor | None = None,
     ) -> Scaled:
         """Divides rows by their temperatures and sums over them.
@@ -94,6 +95,8 @@ class Kernels:
             temperature: ``[n]`` float32, bounded from below already.
             statistics: also the four statistics of :func:`autodeco.distribution.probability_statistics`.
             base: also the normaliser at temperature 1, and the arg-max.
+            shifted: subtract each row's largest logit before dividing. At a low temperature the quotients are too
+                large for float32 to tell likely tokens apart as well as it does near 0.
             out: ``[n, V]`` float32, contiguous, to write the scaled logits to; ``logits`` itself if it is such.
         """
         rows, vocab_size = logits.shape
@@ -108,7 +111,7 @@ class Kernels:
         normaliser = torch.empty(rows, dtype=torch.float64) if base else None
         argmax = torch.empty(rows, dtype=torch.int64) if base else None
         self._scale(
-            logits.data_ptr(), logits.dtype == torch.bfloat16, rows, vocab_size, logits.stride(0),
+            logits.data_ptr(), logits.dtype == torch.bfloat16, shifted, rows, vocab_size, logits.stride(0),
             temperature.data_ptr(), scaled.data_ptr(), maxima.data_ptr(), sums.data_ptr(), largest.data_ptr(),
             _pointer(own_statistics), _pointer(normaliser), _pointer(argmax),
         )  # fmt: skip
@@ -189,7 +192,12 @@ def load() -> Kernels | None:
     if os.environ.get("AUTODECO_KERNELS", "1") == "0":
         return None
     try:
-        return Kernels(ctypes.CDLL(str(_build())))
+        library = _build()
+        try:
+            return Kernels(ctypes.CDLL(str(library)))
+        except (OSError, AttributeError):  # damaged since it was built
+            library.unlink()
+            return Kernels(ctypes.CDLL(str(_build())))
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         warnings.warn(
             f"autodeco's CPU kernels could not be built ({_reason(error)}); PyTorch is used instead: same results, "
@@ -205,8 +213,8 @@ def _build() -> Path:
     source = resources.files("autodeco.kernels").joinpath("cpu.c").read_bytes()
     compiler = _compiler()
     key = hashlib.sha256()
-    for part in (source, " ".join((*compiler, *_FLAGS, *_SHARED)).encode(), _processor().encode(), sys.platform.encode()):
-        key.update(part + b"\0")
+    for part in (source.decode(), *compiler, *_FLAGS, *_SHARED, _processor(), sys.platform):
+        key.update(part.encode() + b"\0")
     root = os.environ.get("AUTODECO_CACHE") or platformdirs.user_cache_dir("autodeco")
     folder = Path(root) / "kernels"
     library = folder / f"cpu-{key.hexdigest()[:16]}.so"

@@ -158,7 +158,7 @@ def _over_vocabulary(
     vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
     size = _chunk_size(len(targets), vocab_size or 131_072, hidden.device)
     product = _Product(lm_head)
-    found = []
+    found: list[_Positions] = []
     start = 0
     while start < len(targets) or not found:
         span = slice(start, start + size)

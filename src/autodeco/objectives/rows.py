@@ -64,7 +64,7 @@ class _KernelRows:
         buffer: Tensor | None,
     ) -> None:
         base_target = _at(logits, targets).double()  # before the buffer is written
-        scaled = kernels.scale(logits, temperature.float(), statistics=statistics, base=True, out=buffer)
+        scaled = kernels.scale(logits, temperature.float(), statistics=statistics, base=True, shifted=True, out=buffer)
         assert scaled.argmax is not None
         assert scaled.base_normaliser is not None
         rows = scaled.rows
@@ -99,7 +99,8 @@ class _TorchRows:
         p = (shifted / divisor.unsqueeze(-1)).clamp_(min=_SMALLEST_LOG).exp_()
         normaliser = p.sum(-1, dtype=torch.float64)
         p /= normaliser.to(p.dtype).unsqueeze(-1)
-        mean_scaled = torch.einsum("nv,nv->n", p, shifted.clamp(min=torch.finfo(p.dtype).min)).double() / divisor
+        shifted.clamp_(min=torch.finfo(p.dtype).min)  # logits of -inf: 0 times them is not 0
+        mean_scaled = (p * shifted).sum(-1, dtype=torch.float64) / divisor
         rows = ScaledRows(shifted, p, divisor.double(), normaliser, mean_scaled)
         target_scaled = _at(shifted, targets).double() / rows.temperature
         self.log_probability = target_scaled - normaliser.log()
@@ -112,9 +113,7 @@ class _TorchRows:
         rows = self._rows if len(chosen) == len(wanted) else self._rows.select(chosen)
         found = soft_nucleus.soft_nucleus_terms(rows, self._targets[chosen], top_p[chosen], decay, epsilon)
         zeros = found.log_probability.new_zeros(3, len(wanted))
-        return SoftNucleusTerms(
-            *(row.index_copy(0, chosen, values) for row, values in zip(zeros, found, strict=True))
-        )
+        return SoftNucleusTerms(*(row.index_copy(0, chosen, values) for row, values in zip(zeros, found, strict=True)))
 
 
 def _at(values: Tensor, targets: Tensor) -> Tensor:

@@ -164,7 +164,7 @@ def _cumulative_at_targets(rows: ScaledRows, targets: Tensor) -> tuple[Tensor, T
     before |= (rows.logits == target_logits) & (token_ids <= targets.unsqueeze(-1))
     p = rows.probabilities * before
     cumulative = p.sum(-1, dtype=torch.float64)
-    scaled_sum = torch.einsum("nv,nv->n", p, rows.logits).double() / rows.temperature
+    scaled_sum = (p * rows.logits).sum(-1, dtype=torch.float64) / rows.temperature
     return cumulative, -(scaled_sum - rows.mean_scaled * cumulative) / rows.temperature
 
 
