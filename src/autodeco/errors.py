@@ -33,6 +33,10 @@ class RunFolderError(AutoDecoError, OSError):
     """An output folder holds another run, or cannot be written."""
 
 
+class StoreError(AutoDecoError, ValueError):
+    """A hidden-state store is damaged, incomplete, or of another model or other data."""
+
+
 class TrainingError(AutoDecoError, RuntimeError):
     """Training cannot go on (a loss or a gradient that is not finite, a base that changed)."""
 

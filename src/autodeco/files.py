@@ -29,7 +29,7 @@ def replaced_atomically(path: str | Path) -> Iterator[Path]:
         RunFolderError: the disk is full, or the folder cannot be written.
     """
     path = Path(path)
-    with _disk_errors_named(path):
+    with disk_errors_named(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
         os.close(handle)
@@ -66,7 +66,7 @@ def append_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
         ValueError: a row holds NaN or infinity, which JSON does not have.
     """
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n" for row in rows]
-    with _disk_errors_named(Path(path)), Path(path).open("ab") as file:
+    with disk_errors_named(Path(path)), Path(path).open("ab") as file:
         before = file.tell()
         try:
             file.write("".join(lines).encode())
@@ -131,7 +131,8 @@ def _parse_line(line: bytes, where: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _disk_errors_named(path: Path) -> Iterator[None]:
+def disk_errors_named(path: Path) -> Iterator[None]:
+    """Turns errors of a full or forbidden disk that the block raises into :class:`RunFolderError` about ``path``."""
     try:
         yield
     except OSError as error:
@@ -149,9 +150,32 @@ def _disk_errors_named(path: Path) -> Iterator[None]:
         raise
 
 
+def check_space(folder: Path, needed: int, what: str) -> None:
+    """Refuses to begin what the disk has no room for.
+
+    Args:
+        folder: where it will be written; need not exist yet.
+        needed: bytes.
+        what: what they are for, for the error.
+
+    Raises:
+        RunFolderError: fewer than ``needed`` bytes are free.
+    """
+    free = _free_bytes(folder / "_")
+    if free < needed:
+        raise RunFolderError(
+            f"{folder}: {free / 1e9:.1f} GB are free on its disk, and {what} needs {needed / 1e9:.1f} GB. Free some "
+            f"space, or choose another output folder."
+        )
+
+
 def _free_space(path: Path) -> str:
+    return f"{_free_bytes(path) / 1e6:,.1f} MB"
+
+
+def _free_bytes(path: Path) -> int:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
-    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB"
+    return shutil.disk_usage(folder).free
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 else:
     _CausalLM = object
 
+# Settings of base models that do more to logits than lm_head does; see compute_logits.
+_LOGIT_SETTINGS = ("logits_scaling", "logit_scale", "final_logit_softcapping")
+
 # Where forward finds the hidden states that this thread's last lm_head call was given. A module-level thread-local:
 # two threads can run one model, and a model that holds one itself could not be deep-copied.
 _LM_HEAD_INPUT = threading.local()
@@ -222,14 +225,30 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
     def _training_output(
         self,
         objective: Callable[..., ObjectiveOutput],
-        input_ids: Tensor,
-        attention_mask: Tensor,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        *,
         labels: Tensor,
         easy_token_draws: Tensor | None = None,
+        hidden_states: Tensor | None = None,
     ) -> outputs.TrainingOutput:
-        hidden_states = self.lm_head_inputs(input_ids, attention_mask)
-        result = objective(self.decoding_heads, hidden_states, self.compute_logits, labels, easy_token_draws)
+        if hidden_states is None:
+            assert input_ids is not None
+            hidden_states = self.lm_head_inputs(input_ids, attention_mask)
+        weight = self._plain_lm_head_weight()
+        hidden_states = hidden_states.to(self.get_output_embeddings().weight.dtype)  # stored ones are bfloat16
+        lm_head = self.compute_logits if weight is None else weight
+        result = objective(self.decoding_heads, hidden_states, lm_head, labels, easy_token_draws)
         return outputs.TrainingOutput(loss=result.loss, objective=result)
+
+    def _plain_lm_head_weight(self) -> Tensor | None:
+        """The weight ``[V, H]`` where logits are its product with the hidden state and no more; ``None`` otherwise."""
+        lm_head: Any = self.get_output_embeddings()
+        config = self.config.get_text_config()
+        if type(lm_head) is not nn.Linear or any(getattr(config, name, None) is not None for name in _LOGIT_SETTINGS):
+            return None
+        weight: Tensor = lm_head.weight  # on the meta device where Accelerate has moved it off
+        return None if lm_head.bias is not None or weight.device.type == "meta" else weight
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor:
         """The base model's logits ``[..., V]`` of hidden states ``[..., H]``: ``lm_head``, scaling and soft-capping."""

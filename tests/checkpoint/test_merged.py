@@ -221,7 +221,7 @@ def test_too_little_space_is_said_before_anything_is_copied(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage._replace(free=10))
     monkeypatch.setattr("autodeco.checkpoint.base_files.copy_file", lambda *_: pytest.fail("copied"))
-    with pytest.raises(RunFolderError, match=r"0\.0 GB are free.*needed"):
+    with pytest.raises(RunFolderError, match=r"0\.0 GB are free.*needs"):
         merge(sharded_base, heads_folder, tmp_path / "merged", link=False)
     merge(sharded_base, heads_folder, tmp_path / "linked")  # links take no space
 

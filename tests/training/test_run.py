@@ -145,7 +145,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_step_and_names_the_row(setti
 
     monkeypatch.setattr(AutoDecoForCausalLM, "lm_head_inputs", poisoned)
     with pytest.raises(TrainingError, match=r"not finite at step 1, in .*data.jsonl:\d+\. The optimiser") as raised:
-        run(settings)
+        run(settings, hidden_state_store="off")
     assert str(raised.value).count("data.jsonl") == 1  # the other row of the batch is not blamed
 
 
@@ -182,3 +182,54 @@ def test_base_checksum_sees_one_changed_number():
     with torch.no_grad():
         model.model.embed_tokens.weight[3, 3] += 1e-3
     assert base_checksum(model) != before
+
+
+def test_from_the_store_as_by_streaming(settings, tmp_path):
+    """Same losses up to the rounding of stored states to bfloat16."""
+    options = {"easy_token_masking": 0.0, "max_steps": 12, "batch_size": 1}
+    streamed = run(settings, output=tmp_path / "streamed", hidden_state_store="off", **options)
+    stored = run(settings, output=tmp_path / "stored", hidden_state_store="on", **options)
+    assert (tmp_path / "stored" / "hidden_states" / "store.json").exists()
+    assert not (tmp_path / "streamed" / "hidden_states").exists()
+    losses = [[entry["loss"] for entry in result.log if "loss" in entry] for result in (streamed, stored)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_one_store_serves_several_runs(settings, tmp_path, monkeypatch):
+    folder = tmp_path / "states"
+    run(settings, output=tmp_path / "one", hidden_state_store="on", hidden_state_folder=folder)
+    monkeypatch.setattr("autodeco.training.hidden_states.fill._states", lambda *_: pytest.fail("computed again"))
+    result = run(settings, output=tmp_path / "two", hidden_state_folder=folder, learning_rate=1e-3)
+    assert result.log
+
+
+@pytest.mark.parametrize(
+    ("changes", "stored"), [({}, True), ({"max_steps": 3}, False), ({"hidden_state_limit_gb": 0}, False)]
+)
+def test_rows_are_stored_by_default_where_they_repeat_and_fit(settings, changes, stored):
+    said = []
+    config = training_config({**settings, **changes})
+    train(config, progress=False, say=said.append)
+    assert (config.output / "hidden_states").exists() == stored
+    if changes.get("hidden_state_limit_gb") == 0:
+        assert any("hidden states are not stored" in text for text in said)
+
+
+def test_a_resumed_run_from_the_store_ends_with_the_same_weights(settings, tmp_path, monkeypatch):
+    whole = run(settings, output=tmp_path / "whole", hidden_state_store="on")
+    original, calls = fused.end_to_end, []
+
+    def stops(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(fused, "end_to_end", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, output=tmp_path / "resumed", hidden_state_store="on")
+    monkeypatch.setattr(fused, "end_to_end", original)
+    resumed = run(settings, output=tmp_path / "resumed", hidden_state_store="on")
+    assert resumed.resumed_from == 3
+    for name, tensor in weights(whole.output).items():
+        torch.testing.assert_close(weights(resumed.output)[name], tensor, rtol=0, atol=0)

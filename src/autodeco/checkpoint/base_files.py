@@ -18,12 +18,12 @@ from autodeco.checkpoint.layout import (
     stored_tensors,
     tensor_files,
 )
-from autodeco.checkpoint.output_folder import check_space
 from autodeco.checkpoint.released import base_config, base_sizes, causal_lm_class
 from autodeco.checkpoint.shards import Advance, StoredTensor, copy_file, link_file, read_header, write_shard
 from autodeco.checkpoint.source import OTHER_WEIGHTS, Source, read_json
 from autodeco.config import AutoDecoConfig
 from autodeco.errors import CheckpointError
+from autodeco.files import check_space
 
 GENERATION_CONFIG = "generation_config.json"
 BASE_GENERATION_CONFIG = "base_generation_config.json"  # what a merged checkpoint's neutral one replaced
@@ -179,7 +179,7 @@ def place_shards(shards: list[Shard], folder: Path, advance: Advance | None, *, 
     """
     linked = [shard for shard in shards if link and shard.intact and link_file(shard.path, folder / shard.name)]
     written = [shard for shard in shards if shard not in linked]
-    check_space(folder, sum(shard.nbytes for shard in written))
+    check_space(folder.parent, sum(shard.nbytes for shard in written), "the base model")
     if advance is not None and linked:
         advance(sum(shard.nbytes for shard in linked))
     for shard in written:

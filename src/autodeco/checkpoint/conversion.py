@@ -11,12 +11,13 @@ from autodeco.checkpoint.heads import StoredHeads, find_heads
 from autodeco.checkpoint.layout import CONFIG, RELEASED_PREFIX, SINGLE_FILE, Layout
 from autodeco.checkpoint.merged import Progress, counted, open_base, write_heads, write_index, write_merged
 from autodeco.checkpoint.model import recorded_base, warn_of_other_base
-from autodeco.checkpoint.output_folder import check_new, check_space, new_folder
+from autodeco.checkpoint.output_folder import check_new, new_folder
 from autodeco.checkpoint.released import released_config
 from autodeco.checkpoint.shards import StoredTensor, write_shard
 from autodeco.checkpoint.source import Source, to_json
 from autodeco.config import AutoDecoConfig
 from autodeco.errors import CheckpointError, ConfigError, did_you_mean
+from autodeco.files import check_space
 from autodeco.version import __version__
 
 TARGETS = tuple(str(layout) for layout in Layout if layout is not Layout.BASE)
@@ -97,7 +98,7 @@ def _write_released_full(
     total = sum(tensor.nbytes for tensors in files.values() for tensor in tensors.values())
     advance = counted(progress, total)
     with new_folder(output) as folder:
-        check_space(folder, total)
+        check_space(folder.parent, total, "the converted checkpoint")
         for name, tensors in files.items():
             write_shard(folder / name, tensors, advance)
         write_index(folder, files)

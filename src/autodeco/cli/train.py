@@ -38,6 +38,12 @@ def command(
     gradient_accumulation: Annotated[int | None, typer.Option(help="Default 32.", rich_help_panel=_OPTIMISER)] = None,
     max_length: Annotated[int | None, typer.Option(help="Default 16384 tokens.", rich_help_panel=_OPTIMISER)] = None,
     seed: Annotated[int | None, typer.Option(help="Default 0.", rich_help_panel=_OPTIMISER)] = None,
+    hidden_state_store: Annotated[
+        str | None, typer.Option(help="Train from stored hidden states: auto, on or off.", rich_help_panel=_TRAINING)
+    ] = None,
+    repair_store: Annotated[
+        bool | None, typer.Option("--repair-store", help="Compute damaged parts of the store again.")
+    ] = None,
     dtype: Annotated[str | None, typer.Option(help="Of the base: auto, bfloat16, float32.")] = None,
     report_to: Annotated[list[str] | None, typer.Option(help="tensorboard, trackio or wandb.")] = None,
     skip_bad_rows: Annotated[bool | None, typer.Option("--skip-bad-rows", help="Leave bad rows out, counted.")] = None,

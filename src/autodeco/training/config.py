@@ -46,6 +46,13 @@ class TrainingConfig(BaseModel):
     gradient_accumulation: int = Field(32, ge=1, description="micro-steps an optimiser step")
     max_length: int = Field(16384, ge=2, description="tokens a sequence; longer ones are cut, and counted")
 
+    hidden_state_store: Literal["auto", "on", "off"] = Field(
+        "auto", description="run the base once and train from its stored hidden states; auto: where rows repeat and fit"
+    )
+    hidden_state_folder: Path | None = Field(None, description="where they are stored; default: in the output folder")
+    hidden_state_limit_gb: float = Field(10.0, ge=0, description="largest store that auto makes")
+    repair_store: bool = Field(False, description="compute missing and damaged parts of the store again")
+
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="precision of the base model")
     seed: int = Field(0, ge=0, description="seed of head initialisation, data order and easy-token draws")
     eval_steps: int = Field(100, ge=1, description="optimiser steps between evaluations")

@@ -25,7 +25,9 @@ from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.training.batches import RowDataset, collate
 from autodeco.training.callbacks import LOG_FILE, FiniteGradients, LogFile, ProgressBar
 from autodeco.training.config import TrainingConfig
+from autodeco.training.hidden_states import HiddenStateStore, StoredDataset, collate_stored
 from autodeco.training.rows import read_rows
+from autodeco.training.stored import stored_states
 from autodeco.training.tokenize import TokenizedData, tokenize_rows
 from autodeco.training.trainer import AutoDecoTrainer
 
@@ -33,7 +35,10 @@ logger = logging.getLogger(__name__)
 
 RUN_FILE = "autodeco_run.json"
 # Settings that may differ between the start of a run and its resumption: they do not change the weights.
-_FREE_SETTINGS = {"output", "report_to", "save_total_limit"}
+_FREE_SETTINGS = {
+    *("output", "report_to", "save_total_limit"),
+    *("hidden_state_folder", "hidden_state_limit_gb", "repair_store"),
+}
 _CHECKED_TOKENS = 32
 
 
@@ -85,7 +90,8 @@ def train(config: TrainingConfig, *, progress: bool = True, say: Callable[[str],
     model.check_logit_path(torch.tensor([first], device=model.device))
     checksum = base_checksum(model)
 
-    trainer = _make_trainer(config, model, data, eval_data, tokenizer, progress)
+    store = stored_states(config, model, tokenizer, data, checksum, progress=progress, say=say)
+    trainer = _make_trainer(config, model, data, eval_data, tokenizer, progress, store)
     last_checkpoint = get_last_checkpoint(str(config.output))
     if last_checkpoint:
         say(f"going on from {last_checkpoint}")
@@ -197,6 +203,7 @@ def _make_trainer(
     eval_data: TokenizedData | None,
     tokenizer: Any,
     progress: bool,
+    store: HiddenStateStore | None,
 ) -> AutoDecoTrainer:
     objective = functools.partial(
         getattr(objectives.fused, config.objective),
@@ -210,13 +217,18 @@ def _make_trainer(
         row_names=[row.name for row in data.rows],
         model=model,
         args=_training_arguments(config, has_eval=eval_data is not None),
-        train_dataset=RowDataset(data.rows),
+        train_dataset=RowDataset(data.rows) if store is None else StoredDataset(store),
         eval_dataset=RowDataset(eval_data.rows) if eval_data else None,
-        data_collator=functools.partial(collate, pad_token_id=pad_token_id or 0),
+        data_collator=functools.partial(_collate, pad_token_id=pad_token_id or 0),
         callbacks=[LogFile(config.output), FiniteGradients(), *([ProgressBar()] if progress else [])],
     )
     trainer.remove_callback(PrinterCallback)  # prints a dictionary a step; the bar and the log file say it better
     return trainer
+
+
+def _collate(examples: list[dict[str, Any]], pad_token_id: int) -> dict[str, torch.Tensor]:
+    """Batches rows of token ids, or of stored hidden states."""
+    return collate_stored(examples) if "hidden_states" in examples[0] else collate(examples, pad_token_id)
 
 
 def _training_arguments(config: TrainingConfig, has_eval: bool) -> TrainingArguments:

@@ -48,13 +48,8 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
         labels = inputs["labels"]
         draws = self._easy_token_draws(labels) if model.training else None
         # Through the (possibly wrapped) model's forward, so that gradients are synchronised across devices.
-        output = model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            labels=labels,
-            objective=self._objective,
-            easy_token_draws=draws,
-        )
+        given = {name: inputs[name] for name in ("hidden_states", "input_ids", "attention_mask") if name in inputs}
+        output = model(**given, labels=labels, objective=self._objective, easy_token_draws=draws)
         if not torch.isfinite(output.loss):
             raise TrainingError(self._not_finite(output.objective, inputs["row"]))
         if model.training:
@@ -94,7 +89,8 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
             "top_p_square_sum": objective.top_p.double().square().sum(),
             "easy_sum": objective.easy.sum(),
             "positions": len(objective.easy),
-            "tokens": inputs["attention_mask"].sum(),
+            # A stored row counts with the positions that it has.
+            "tokens": inputs["attention_mask"].sum() if "attention_mask" in inputs else len(objective.easy),
         }
         if objective.temperature_loss is not None and objective.top_p_loss is not None:
             values["temperature_loss"] = objective.temperature_loss.detach()

@@ -1,0 +1,106 @@
+"""Filling a store: the frozen base runs over rows that are not in it yet, a shard at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from autodeco.files import check_space
+from autodeco.modeling import AutoDecoForCausalLM
+from autodeco.training.hidden_states.store import HiddenStateStore
+from autodeco.training.tokenize import TokenizedRow
+
+_BYTES_PER_VALUE = 2  # bfloat16
+# A shard is written once it is this large, or this long after the last one: what a kill can lose.
+_SHARD_BYTES = 256_000_000
+_SHARD_SECONDS = 60.0
+# Tokens of a forward pass. Rows of similar place in the data are padded together.
+_BATCH_TOKENS = 4096
+
+
+def estimated_bytes(rows: list[TokenizedRow], hidden_size: int) -> int:
+    """Size on disk of a store of these rows."""
+    positions = sum(len(row.input_ids) - row.prompt_length for row in rows)
+    return positions * (hidden_size * _BYTES_PER_VALUE + 4) + 4 * len(rows)
+
+
+def fill_store(
+    store: HiddenStateStore,
+    model: AutoDecoForCausalLM,
+    rows: list[TokenizedRow],
+    *,
+    repair: bool = False,
+    on_row: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Computes and stores the hidden states of all rows that are not stored yet. Can be stopped at any moment.
+
+    Args:
+        store: checked against the data by the caller, unless ``repair``.
+        model: whose base runs.
+        rows: all of the data, in order.
+        repair: first compute missing and damaged shards again.
+        on_row: called with the number of rows stored and their total (progress).
+
+    Raises:
+        RunFolderError: the disk has not enough room for the rest, or is full.
+    """
+    if repair:
+        starts = [sum(shard.rows for shard in store.shards[:index]) for index in range(len(store.shards))]
+        for index in store.broken_shards():
+            own = rows[starts[index] : starts[index] + store.shards[index].rows]
+            states, targets = _states(model, own)
+            store.write(own, states, targets, at=index)
+    missing = rows[store.rows :]
+    check_space(store.folder, estimated_bytes(missing, store.identity.hidden_size), "storing hidden states")
+    total, written_at = len(rows), time.monotonic()
+    pending: list[tuple[TokenizedRow, Tensor, Tensor]] = []
+
+    def write_pending() -> None:
+        own_rows, states, targets = (list(column) for column in zip(*pending, strict=True))
+        store.write(own_rows, states, targets)
+        pending.clear()
+
+    for batch in _batches(missing):
+        pending.extend(zip(batch, *_states(model, batch), strict=True))
+        size = sum(states.numel() for _, states, _ in pending) * _BYTES_PER_VALUE
+        if size >= _SHARD_BYTES or time.monotonic() - written_at >= _SHARD_SECONDS:
+            write_pending()
+            written_at = time.monotonic()
+        on_row(store.rows + len(pending), total)
+    if pending:
+        write_pending()
+
+
+def _batches(rows: list[TokenizedRow]) -> list[list[TokenizedRow]]:
+    """Neighbouring rows, together at most :data:`_BATCH_TOKENS` with padding (a longer row alone)."""
+    batches: list[list[TokenizedRow]] = []
+    longest = 0
+    for row in rows:
+        longest = max(longest, len(row.input_ids))
+        if batches and longest * (len(batches[-1]) + 1) <= _BATCH_TOKENS:
+            batches[-1].append(row)
+        else:
+            batches.append([row])
+            longest = len(row.input_ids)
+    return batches
+
+
+def _states(model: AutoDecoForCausalLM, rows: list[TokenizedRow]) -> tuple[list[Tensor], list[Tensor]]:
+    """For each row the states ``[n, H]`` whose next token is of the completion, and those tokens ``[n]``."""
+    length = max(len(row.input_ids) for row in rows)
+    input_ids = torch.zeros(len(rows), length, dtype=torch.long)
+    attention_mask = torch.zeros_like(input_ids)
+    for index, row in enumerate(rows):
+        input_ids[index, : len(row.input_ids)] = torch.tensor(row.input_ids)
+        attention_mask[index, : len(row.input_ids)] = 1
+    device = model.get_input_embeddings().weight.device
+    hidden = model.lm_head_inputs(input_ids.to(device), attention_mask.to(device))
+    states, targets = [], []
+    for index, row in enumerate(rows):
+        first = max(1, row.prompt_length)  # the first token has nothing before it to be predicted from
+        states.append(hidden[index, first - 1 : len(row.input_ids) - 1].bfloat16().cpu())
+        targets.append(torch.tensor(row.input_ids[first:], dtype=torch.int32))
+    return states, targets
