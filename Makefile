@@ -5,7 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help demo test lint format install clean
+BENCHMARKS := shaping training_step objective_memory generate merge_memory
+BENCH ?=
+
+.PHONY: help demo test bench lint format install clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -20,6 +23,10 @@ lint: $(INSTALLED) ## Check style and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(INSTALLED) ## Run all benchmarks (about an hour on 2 cores; BENCH=--quick: only whether they run).
+	for benchmark in $(BENCHMARKS); do $(BIN)/python benchmarks/$$benchmark.py $(BENCH) || exit 1; done
+	$(if $(filter --quick,$(BENCH)),,$(BIN)/python benchmarks/report.py)
 
 format: $(INSTALLED) ## Mend style.
 	$(BIN)/ruff check --fix .

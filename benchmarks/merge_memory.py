@@ -159,6 +159,7 @@ def _resident(field: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="small and unsaved: only whether it runs")
     parser.add_argument("--worker", nargs=2, metavar=("WAY", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
@@ -166,13 +167,17 @@ def main() -> None:
         folder = Path(name)
         print(json.dumps(work(way, folder / "base", folder / "heads", folder / "output")))
         return
+    sizes = {"20 MB": 20_000_000} if arguments.quick else SIZES
     results = {
         label: {
             way: {key: summary(values) for key, values in found.items()}
-            for way, found in measure(size, arguments.repeats).items()
+            for way, found in measure(size, 1 if arguments.quick else arguments.repeats).items()
         }
-        for label, size in SIZES.items()
+        for label, size in sizes.items()
     }
+    if arguments.quick:
+        print(table(results))
+        return
     RESULTS.mkdir(parents=True, exist_ok=True)
     record = {"results": results, "provenance": provenance.collect(repeats=arguments.repeats, shards=SHARDS)}
     (RESULTS / "results.json").write_text(json.dumps(record, indent=2) + "\n")

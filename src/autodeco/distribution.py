@@ -2,17 +2,18 @@
 
 Knows nothing of models, heads or training. Every function works on any number of leading dimensions and computes in
 float32 (or float64, if that is what it is given). :func:`scale_rows` and :func:`cut_nucleus` are the decoding path:
-compiled kernels do them on CPUs, PyTorch's operations elsewhere, with the same result.
+compiled kernels do them on CPUs and CUDA devices, PyTorch's operations elsewhere, with the same result.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from autodeco.kernels import KernelRows, cpu
+from autodeco.kernels import decoding_kernels
 
 # Subtracted from the logits outside the nucleus. Finite, so that a mask that forbids the whole nucleus leaves a proper
 # distribution over the rest; large enough that exp(-penalty / T_user) is 0 in float32 up to T_user = 90; small enough
@@ -68,12 +69,12 @@ class ScaledRows:
     Attributes:
         logits: ``[..., V]`` float32 (float64 if an input was).
         statistics: ``[..., 4]`` as in :func:`probability_statistics`; ``None`` if not asked for.
-        kernel_rows: the kernel's sums over the flattened rows; ``None`` where PyTorch computed them.
+        kernels: what made them, with its own sums over the flattened rows; ``None`` where PyTorch did.
     """
 
     logits: Tensor
     statistics: Tensor | None
-    kernel_rows: KernelRows | None = None
+    kernels: tuple[Any, Any] | None = None
 
 
 def scale_rows(
@@ -87,7 +88,7 @@ def scale_rows(
         min_temperature: lower bound of the divisor.
         statistics: whether the four statistics are wanted.
     """
-    kernels = cpu.load() if cpu.can_take(logits, temperature) else None
+    kernels = decoding_kernels(logits, temperature)
     if kernels is None:
         scaled = scale(logits, temperature, min_temperature)
         found = probability_statistics(scaled.softmax(-1)) if statistics else None
@@ -96,7 +97,7 @@ def scale_rows(
     divisor = temperature.float().clamp(min=min_temperature).reshape(-1)
     result = kernels.scale(logits.reshape(-1, shape[-1]), divisor, statistics=statistics)
     found = None if result.statistics is None else result.statistics.view(*shape[:-1], 4)
-    return ScaledRows(result.rows.scaled.view(shape), found, result.rows)
+    return ScaledRows(result.rows.scaled.view(shape), found, (kernels, result.rows))
 
 
 def cut_nucleus(rows: ScaledRows, top_p: Tensor) -> Tensor:
@@ -109,10 +110,9 @@ def cut_nucleus(rows: ScaledRows, top_p: Tensor) -> Tensor:
     Returns:
         ``[..., V]``: logits whose softmax is the distribution to sample from.
     """
-    if rows.kernel_rows is not None and not top_p.requires_grad:
-        kernels = cpu.load()
-        assert kernels is not None  # it made these rows
-        kernels.cut(rows.kernel_rows, top_p.float().reshape(-1), NUCLEUS_PENALTY)
+    if rows.kernels is not None and not top_p.requires_grad:
+        kernels, kernel_rows = rows.kernels
+        kernels.cut(kernel_rows, top_p.float().reshape(-1), NUCLEUS_PENALTY)
         return rows.logits
     return rows.logits - torch.where(nucleus_mask(rows.logits, top_p), 0.0, NUCLEUS_PENALTY)
 

@@ -247,8 +247,9 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         config = self.config.get_text_config()
         if type(lm_head) is not nn.Linear or any(getattr(config, name, None) is not None for name in _LOGIT_SETTINGS):
             return None
+        bias: Any = lm_head.bias
         weight: Tensor = lm_head.weight  # on the meta device where Accelerate has moved it off
-        return None if lm_head.bias is not None or weight.device.type == "meta" else weight
+        return None if bias is not None or weight.device.type == "meta" else weight
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor:
         """The base model's logits ``[..., V]`` of hidden states ``[..., H]``: ``lm_head``, scaling and soft-capping."""
