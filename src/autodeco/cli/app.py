@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autodeco.cli import convert, demo, generate, inspect, merge, rollout, split, train
+from autodeco.cli import convert, demo, generate, inspect, merge, rollout, serve, split, train
 from autodeco.errors import AutoDecoError
 from autodeco.version import __version__
 
@@ -27,12 +27,13 @@ for _name, _module in {
     "rollout": rollout,
     "train": train,
     "generate": generate,
+    "serve": serve,
     "merge": merge,
     "split": split,
     "inspect": inspect,
     "convert": convert,
 }.items():
-    app.command(name=_name)(_module.command)
+    app.command(name=_name, context_settings=getattr(_module, "CONTEXT", None))(_module.command)
 
 
 def _print_version(value: bool) -> None:

@@ -8,6 +8,7 @@ heads' gradients themselves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ _CHUNK_ELEMENTS = 16_777_216
 # those of PyTorch's operations with their temporary results up to 40.
 _BYTES_PER_ELEMENT = {"cpu": 12, "other": 40}
 # Positions whose heads are differentiated at once.
-_HEADS_CHUNK = 8192
+_HEADS_CHUNK = 4096
 
 
 def released(
@@ -117,13 +118,14 @@ def _objective(
 ) -> ObjectiveOutput:
     next_labels = labels[:, 1:]
     valid = next_labels != IGNORED
-    hidden = hidden_states[:, :-1][valid].detach()
+    places = valid.nonzero()
+    hidden = _HiddenStates(hidden_states.detach(), places)
     draws = None if easy_token_draws is None else easy_token_draws[valid]
     with torch.no_grad():
         positions = _over_vocabulary(settings, heads, hidden, lm_head, next_labels[valid], draws)
 
     dtype = hidden_states.dtype if hidden_states.dtype == torch.float64 else torch.float32
-    nucleus_count = max(1, len(hidden) if settings.separate_temperature_loss else int(positions.kept.sum()))
+    nucleus_count = max(1, len(places) if settings.separate_temperature_loss else int(positions.kept.sum()))
     temperature_part = positions.temperature_sum.divided_by(max(1, int(positions.kept.sum())))
     nucleus_part = positions.nucleus_sum.divided_by(nucleus_count)
     temperature_loss, nucleus_loss = temperature_part.losses.sum(), nucleus_part.losses.sum()
@@ -142,21 +144,32 @@ def _objective(
         top_p=positions.top_p.to(dtype),
         easy=positions.easy,
         token_losses=(positions.temperature_sum.losses + positions.nucleus_sum.losses).to(dtype),
-        rows=valid.nonzero()[:, 0],
+        rows=places[:, 0],
     )
+
+
+class _HiddenStates(NamedTuple):
+    """Hidden states ``[B, S, H]`` and the ``[N, 2]`` places of those that count, so that they are not all copied."""
+
+    states: Tensor
+    places: Tensor
+
+    def at(self, span: slice) -> Tensor:
+        rows, columns = self.places[span].unbind(-1)
+        return self.states[rows, columns]
 
 
 def _over_vocabulary(
     settings: _Settings,
     heads: DecodingHeads,
-    hidden: Tensor,
+    hidden: _HiddenStates,
     lm_head: LMHead,
     targets: Tensor,
     draws: Tensor | None,
 ) -> _Positions:
     """Everything that takes a pass over the vocabulary, for all positions, a chunk at a time."""
     vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
-    size = _chunk_size(len(targets), vocab_size or 131_072, hidden.device)
+    size = _chunk_size(len(targets), vocab_size or 131_072, targets.device)
     product = _Product(lm_head)
     found: list[_Positions] = []
     start = 0
@@ -164,7 +177,7 @@ def _over_vocabulary(
         span = slice(start, start + size)
         try:
             own_draws = None if draws is None else draws[span]
-            found.append(_chunk(settings, heads, hidden[span], product, targets[span], own_draws))
+            found.append(_chunk(settings, heads, hidden.at(span), product, targets[span], own_draws))
         except (MemoryError, torch.OutOfMemoryError):
             if size == 1:
                 raise
@@ -179,7 +192,8 @@ def _chunk_size(count: int, vocab_size: int, device: torch.device) -> int:
     """Positions a chunk: as many as :data:`_CHUNK_ELEMENTS` holds, fewer where memory is short."""
     bytes_per_element = _BYTES_PER_ELEMENT.get(device.type, _BYTES_PER_ELEMENT["other"])
     affordable = free_memory(device) // 2 // bytes_per_element
-    return max(1, min(count, _CHUNK_ELEMENTS // vocab_size, affordable // vocab_size))
+    size = max(1, min(count, _CHUNK_ELEMENTS // vocab_size, affordable // vocab_size))
+    return max(1, math.ceil(count / math.ceil(count / size))) if count else 1  # all alike: no small one at the end
 
 
 class _Product:
@@ -255,16 +269,22 @@ def _joined(chunks: list[_Positions]) -> _Positions:
 
 
 def _with_head_gradients(
-    loss: Tensor, heads: DecodingHeads, hidden: Tensor, positions: _Positions, by_temperature: Tensor, by_top_p: Tensor
+    loss: Tensor,
+    heads: DecodingHeads,
+    hidden: _HiddenStates,
+    positions: _Positions,
+    by_temperature: Tensor,
+    by_top_p: Tensor,
 ) -> Tensor:
     """The loss with the gradients that ``∂L/∂T`` and ``∂L/∂P`` ``[N]`` give the heads' parameters."""
     parameters = [parameter for parameter in heads.parameters() if parameter.requires_grad]
     gradients = [torch.zeros_like(parameter) for parameter in parameters]
-    for start in range(0, len(hidden), _HEADS_CHUNK):
+    for start in range(0, len(hidden.places), _HEADS_CHUNK):
         span = slice(start, start + _HEADS_CHUNK)
-        temperature = heads.temperature(hidden[span])
+        own = hidden.at(span)
+        temperature = heads.temperature(own)
         statistics = positions.statistics[span] if heads.needs_statistics else None
-        top_p = heads.top_p(hidden[span], temperature, statistics)
+        top_p = heads.top_p(own, temperature, statistics)
         pairs = ((temperature, by_temperature[span]), (top_p, by_top_p[span]))
         outputs, upstream = zip(*((o, g.to(o.dtype)) for o, g in pairs if o.requires_grad), strict=True)
         found = torch.autograd.grad(outputs, parameters, upstream, allow_unused=True)

@@ -1,0 +1,68 @@
+"""``autodeco serve``: an OpenAI-compatible server whose model decodes itself."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from autodeco.errors import MissingDependencyError
+
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# What is not an option here goes to vLLM's server as it is.
+CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+def command(
+    context: typer.Context,
+    model: Annotated[str, typer.Argument(help="Heads, a merged or a released checkpoint, or a base with --heads.")],
+    heads: Annotated[str | None, typer.Option(help="Heads for a plain base model.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base model; without it the one that the heads record.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Hub revision of the model.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="VLLM_API_KEY", help="Key that clients have to send as a bearer token.")
+    ] = None,
+) -> None:
+    """Serve a model that decodes itself, on vLLM, with an OpenAI-compatible API.
+
+    Further flags go to vLLM's own server (--max-model-len, --dtype, --tensor-parallel-size, --ssl-certfile, ...).
+    Requests need no sampling parameters; a temperature multiplies the learned one, and 0 is greedy.
+
+    \b
+    Examples:
+      autodeco serve runs/heads
+      autodeco serve runs/merged --port 8080 --max-model-len 4096
+      autodeco serve smollm2-135m --heads runs/heads --api-key secret --host 0.0.0.0
+      curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
+        -d '{"model": "heads", "messages": [{"role": "user", "content": "Hello"}]}'
+    """
+    from autodeco.serving.checkpoint import served_model
+    from autodeco.serving.vllm import launch
+
+    console = Console(stderr=True)
+    if host not in _LOOPBACK and api_key is None:
+        console.print(
+            f"warning: listening on {host} without an API key: whoever reaches this machine can use the model. "
+            f"Give --api-key, or keep to 127.0.0.1.",
+            style="yellow",
+            soft_wrap=True,
+        )
+    if not launch.is_installed():
+        raise MissingDependencyError(
+            "autodeco serve needs vLLM, which is not installed: pip install 'autodeco[vllm]' (GPU), or see "
+            "docs/serving.md for CPUs."
+        )
+    launch.check_version()
+    with tempfile.TemporaryDirectory(prefix="autodeco-serve-") as scratch:
+        served = served_model(model, heads=heads, base=base, revision=revision, scratch=Path(scratch))
+        if api_key is not None:
+            os.environ["VLLM_API_KEY"] = api_key  # not on a command line, where other users of the machine see it
+        extra = ["--host", host, "--port", str(port), *context.args]
+        status = launch.serve(launch.arguments(served, extra, on_cpu=launch.is_cpu_build()))
+    raise typer.Exit(status)

@@ -1,0 +1,1 @@
+"""Serving heads: vLLM's plug-in and the start of its OpenAI-compatible server."""

@@ -1,0 +1,86 @@
+"""From what a user names (heads, a merged or a released checkpoint, a base) to what an engine is told to load."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from autodeco.bundled import resolve_model
+from autodeco.checkpoint import load_heads, save_heads
+from autodeco.checkpoint.heads import find_heads
+from autodeco.checkpoint.layout import CONFIG, HEADS_CONFIG, Layout, detect_layout
+from autodeco.checkpoint.model import recorded_base, warn_of_other_base
+from autodeco.checkpoint.source import Source, read_json
+from autodeco.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What to serve.
+
+    Attributes:
+        path: folder or hub id of the weights that the engine loads.
+        revision: their hub revision.
+        heads: folder of the heads, where they are not in ``path``.
+        architecture: of the base model, where heads are apart; else ``None``.
+        name: under which clients ask for it.
+    """
+
+    path: str
+    revision: str | None
+    heads: Path | None
+    architecture: str | None
+    name: str
+
+
+def served_model(
+    model: str, *, heads: str | None = None, base: str | None = None, revision: str | None = None, scratch: Path
+) -> ServedModel:
+    """Finds out what to serve.
+
+    Args:
+        model: heads, a merged or released checkpoint, or, with ``heads``, a base model.
+        heads: heads for ``model``.
+        base: base model, instead of the one that heads record.
+        revision: hub revision of ``model``.
+        scratch: an empty folder that lives as long as the server, for heads that have to be rewritten.
+
+    Raises:
+        ModelNotFoundError: something was not found.
+        CheckpointError: there are no heads, or two kinds of them.
+    """
+    source = Source.open(model, revision)
+    layout = detect_layout(source)
+    name = Path(model).name if Path(model).is_dir() else model
+    if layout is Layout.BASE:
+        if heads is None:
+            raise CheckpointError(f"'{model}' is a plain base model. Name its heads, too: --heads FOLDER.")
+        return _apart(model, revision, Source.open(heads), name, scratch)
+    if heads is not None:
+        raise CheckpointError(
+            f"'{model}' has heads of its own ({layout}). Give a plain base model, or leave --heads out."
+        )
+    if layout.has_base_weights:
+        if base is not None:
+            raise CheckpointError(f"'{model}' holds its base model ({layout}). Leave --base out, or split it first.")
+        return ServedModel(str(source.folder or model), revision, None, None, name)
+    found = find_heads(source)
+    if base is not None:
+        warn_of_other_base(found, base)
+    return _apart(base or recorded_base(found), found.config.base_model_revision, source, name, scratch)
+
+
+def _apart(base: str, revision: str | None, heads: Source, name: str, scratch: Path) -> ServedModel:
+    path = resolve_model(base)
+    base_source = Source.open(path, revision)
+    architectures = read_json(base_source.need(CONFIG)).get("architectures") or []
+    if len(architectures) != 1:
+        raise CheckpointError(
+            f"{base_source.label(CONFIG)}: 'architectures' must name one class, found {architectures}."
+        )
+    fetched = heads.fetched(weights=True)
+    folder = fetched.folder
+    if folder is None or not (folder / HEADS_CONFIG).exists():  # of the authors' layout
+        folder = scratch / "heads"
+        save_heads(load_heads(heads.name, heads.revision), folder)
+    return ServedModel(path, revision, folder.absolute(), architectures[0], name)

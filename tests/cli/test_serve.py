@@ -1,0 +1,49 @@
+import pytest
+
+from autodeco.cli import main
+from autodeco.serving.vllm import launch
+
+
+@pytest.fixture
+def no_vllm(monkeypatch):
+    monkeypatch.setattr(launch, "_version", lambda: None)
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(["serve", *arguments])
+    return stopped.value.code
+
+
+def test_without_vllm_the_error_says_how_to_get_it(no_vllm, capsys):
+    assert run("anything") == 2
+    assert "pip install 'autodeco[vllm]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False), ("::1", False)])
+def test_an_open_server_without_a_key_is_warned_of(no_vllm, capsys, monkeypatch, host, warned):
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    run("anything", "--host", host)
+    assert ("without an API key" in capsys.readouterr().err) == warned
+    run("anything", "--host", host, "--api-key", "secret")
+    assert "without an API key" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("version", ["0.10.2", "0.40.0"])
+def test_other_versions_of_vllm_are_refused(monkeypatch, capsys, version):
+    monkeypatch.setattr(launch, "_version", lambda: version)
+    assert run("anything") == 2
+    assert f"vLLM {version} is installed" in capsys.readouterr().err
+
+
+def test_flags_of_vllm_reach_it(monkeypatch, base_folder, tmp_path):
+    from autodeco import AutoDecoForCausalLM
+
+    AutoDecoForCausalLM.from_base(str(base_folder)).save_pretrained(tmp_path / "heads")
+    seen = []
+    monkeypatch.setattr(launch, "_version", lambda: "0.32.0")
+    monkeypatch.setattr(launch, "is_cpu_build", lambda: True)
+    monkeypatch.setattr(launch, "serve", lambda argv: seen.append(argv) or 1)
+    assert run(str(tmp_path / "heads"), "--port", "9000", "--max-model-len", "64", "--enforce-eager") == 1
+    assert seen[0][seen[0].index("--port") + 1] == "9000"
+    assert seen[0][-3:] == ["--max-model-len", "64", "--enforce-eager"]

@@ -1,0 +1,75 @@
+"""What an engine is told to load, for everything that a user can name."""
+
+import json
+import shutil
+
+import pytest
+
+from autodeco import AutoDecoForCausalLM
+from autodeco.checkpoint import convert, merge
+from autodeco.errors import CheckpointError, ConfigError, ModelNotFoundError
+from autodeco.serving.checkpoint import served_model
+from autodeco.serving.vllm import launch
+
+
+@pytest.fixture
+def heads(base_folder, tmp_path):
+    AutoDecoForCausalLM.from_base(str(base_folder)).save_pretrained(tmp_path / "heads")
+    return tmp_path / "heads"
+
+
+def test_heads_bring_the_base_they_record(heads, base_folder, tmp_path):
+    served = served_model(str(heads), scratch=tmp_path / "scratch")
+    assert (served.path, served.heads) == (str(base_folder), heads)
+    assert (served.architecture, served.name) == ("LlamaForCausalLM", "heads")
+
+
+def test_a_base_with_heads_of_its_own_choice(heads, base_folder, tmp_path):
+    served = served_model(str(base_folder), heads=str(heads), scratch=tmp_path / "scratch")
+    assert (served.path, served.heads, served.name) == (str(base_folder), heads, "base")
+
+
+@pytest.mark.parametrize("layout", ["merged", "released-full"])
+def test_a_checkpoint_with_its_base_is_served_as_it_is(heads, tmp_path, layout):
+    if layout == "merged":
+        merge(None, heads, tmp_path / "whole")
+    else:
+        convert(heads, tmp_path / "whole", layout)
+    served = served_model(str(tmp_path / "whole"), scratch=tmp_path / "scratch")
+    assert (served.path, served.heads, served.architecture) == (str(tmp_path / "whole"), None, None)
+    with pytest.raises(CheckpointError, match="holds its base model"):
+        served_model(str(tmp_path / "whole"), base="other", scratch=tmp_path / "scratch")
+    with pytest.raises(CheckpointError, match="heads of its own"):
+        served_model(str(tmp_path / "whole"), heads=str(heads), scratch=tmp_path / "scratch")
+
+
+def test_released_heads_are_rewritten_for_the_engine(heads, base_folder, tmp_path):
+    convert(heads, tmp_path / "released", "released-heads")
+    served = served_model(str(tmp_path / "released"), base=str(base_folder), scratch=tmp_path)
+    assert (served.heads / "autodeco_heads.safetensors").exists()
+    assert served.heads.parent == tmp_path
+
+
+def test_what_cannot_be_served_is_said(base_folder, heads, tmp_path):
+    with pytest.raises(CheckpointError, match=r"plain base model\. Name its heads"):
+        served_model(str(base_folder), scratch=tmp_path)
+    with pytest.raises(ModelNotFoundError, match="no such folder"):
+        served_model(str(tmp_path / "nothing"), scratch=tmp_path)
+    shutil.rmtree(base_folder)
+    with pytest.raises(ModelNotFoundError):
+        served_model(str(heads), scratch=tmp_path)
+
+
+def test_arguments_of_the_engine(heads, tmp_path):
+    served = served_model(str(heads), scratch=tmp_path / "scratch")
+    found = launch.arguments(served, ["--max-model-len", "64"], on_cpu=True)
+    assert found[0] == served.path
+    overrides = json.loads(found[found.index("--hf-overrides") + 1])
+    assert overrides == {"architectures": ["AutoDecoLlamaForCausalLM"], "autodeco": {"heads": str(heads)}}
+    assert found[found.index("--generation-config") + 1] == "vllm"
+    assert "--logits-processors" in found
+    assert found[-2:] == ["--max-model-len", "64"]
+    assert "--logits-processors" not in launch.arguments(served, ["--speculative-config", "{}"], on_cpu=True)
+    assert "--logits-processors" not in launch.arguments(served, [], on_cpu=False)
+    with pytest.raises(ConfigError, match="--hf-overrides is set by autodeco serve"):
+        launch.arguments(served, ["--hf-overrides={}"], on_cpu=True)
