@@ -17,6 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from autodeco import AutoDecoForCausalLM
+from autodeco.kernels import cpu
 
 # Every machine runs the same examples, so that a change fails because of what it changed. To search for new ones:
 # pytest --hypothesis-profile=search
@@ -38,6 +39,16 @@ def golden() -> Path:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(params=["kernels", "torch"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to go over the vocabulary: compiled kernels, where this machine has a compiler, and PyTorch."""
+    if request.param == "torch":
+        monkeypatch.setattr(cpu, "load", lambda: None)
+    elif cpu.load() is None:
+        pytest.skip("no C compiler here")
+    return str(request.param)
 
 
 def tiny_llama(**overrides: object) -> LlamaForCausalLM:

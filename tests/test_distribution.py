@@ -5,17 +5,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autodeco import distribution
-from autodeco.kernels import cpu
-
-
-@pytest.fixture(params=["kernels", "torch"])
-def backend(request, monkeypatch):
-    """Both ways to decode; compiled kernels where this machine has a compiler."""
-    if request.param == "torch":
-        monkeypatch.setattr(cpu, "load", lambda: None)
-    elif cpu.load() is None:
-        pytest.skip("no C compiler here")
-    return request.param
 
 
 def reference_nucleus(scaled: np.ndarray, top_p: float) -> np.ndarray:

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -70,3 +72,45 @@ def test_statistics_features_reach_the_top_p_head():
 def test_bfloat16_hidden_states_are_taken_in_the_heads_precision():
     shaped = make_heads().shape(torch.randn(2, 16).bfloat16(), torch.randn(2, 50).bfloat16())
     assert shaped.temperature.dtype == shaped.top_p.dtype == shaped.logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_frozen_heads_shape_in_one_call_what_they_shape_step_by_step(statistics, dtype):
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=16, vocab_size=3000, statistics_features=statistics))
+    hidden, logits = torch.randn(2, 5, 16).to(dtype), (torch.randn(2, 5, 3000) * 4).to(dtype)
+    with torch.no_grad():
+        for parameter in heads.parameters():
+            parameter.mul_(3)
+        expected = heads.shape(hidden, logits)
+        heads.requires_grad_(False)
+        found = heads.shape(hidden, logits)
+    torch.testing.assert_close(found.temperature, expected.temperature)
+    torch.testing.assert_close(found.top_p, expected.top_p, rtol=1e-5, atol=1e-6)
+    kept = (found.logits > -1000).sum() + 1
+    assert ((found.logits > -1000) != (expected.logits > -1000)).sum() <= kept // 100
+    both = (found.logits > -1000) & (expected.logits > -1000)
+    torch.testing.assert_close(found.logits[both], expected.logits[both], rtol=1e-5, atol=1e-4)
+
+
+def test_frozen_heads_follow_a_change_of_their_parameters_and_can_be_copied():
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=16, vocab_size=300)).requires_grad_(False)
+    hidden, logits = torch.randn(3, 16), torch.randn(3, 300)
+    before = heads.shape(hidden, logits)
+    duplicate = copy.deepcopy(heads)
+    torch.testing.assert_close(duplicate.shape(hidden, logits).temperature, before.temperature)
+    heads.temp_head.mlp[2].bias.add_(1.0)
+    assert (heads.shape(hidden, logits).temperature > before.temperature).all()
+    heads.temp_head.mlp[2].bias.data.sub_(1.0)
+    heads.parameters_changed()
+    torch.testing.assert_close(heads.shape(hidden, logits).temperature, before.temperature)
+
+
+def test_hidden_states_that_are_not_numbers_stay_so():
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=16, vocab_size=300)).requires_grad_(False)
+    hidden = torch.randn(2, 16)
+    hidden[0, 3] = float("nan")
+    found = heads.shape(hidden, torch.randn(2, 300))
+    assert found.temperature.isnan().tolist() == [True, False]
+    assert found.logits[0].isnan().all()
+    assert found.logits[1].isfinite().all()

@@ -6,13 +6,14 @@ share them. Parameter names are those of the released checkpoints (``temp_head.m
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from autodeco import distribution
 from autodeco.config import AutoDecoConfig
+from autodeco.kernels import cpu
 
 
 def _mlp(input_size: int, hidden_size: int) -> nn.Sequential:
@@ -99,6 +100,14 @@ class DecodingHeads(nn.Module):
         self.config = config
         self.temp_head = TemperatureHead(config) if config.temperature_head else None
         self.top_p_head = TopPHead(config) if config.top_p_head else None
+        self._joined: tuple[Any, Tensor, Tensor, cpu.HeadLayers] | None = None
+
+    def parameters_changed(self) -> None:
+        """Has to be called after frozen parameters were overwritten through ``.data``, which leaves no trace."""
+        self._joined = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_joined": None}  # holds addresses: of no use in a copy
 
     @property
     def dtype(self) -> torch.dtype:
@@ -145,6 +154,8 @@ class DecodingHeads(nn.Module):
         Returns:
             The shaped logits, in float32, with the temperature and top-p that shaped them.
         """
+        if options is None and (kernels := self._kernels_for(hidden_states, logits)) is not None:
+            return self._shape_at_once(kernels, hidden_states, logits)
         temperature = self.temperature(hidden_states)
         if options is not None:
             bounded = torch.minimum(temperature, options.max_temperature.to(temperature.dtype))
@@ -159,3 +170,46 @@ class DecodingHeads(nn.Module):
         if options is not None:
             top_p = torch.where(options.enabled, top_p, 1.0)
         return ShapedLogits(distribution.cut_nucleus(rows, top_p), temperature, top_p)
+
+    def _kernels_for(self, hidden_states: Tensor, logits: Tensor) -> cpu.Kernels | None:
+        """The CPU kernels, where they can do both heads and the nucleus in one call: both there, frozen, float32.
+
+        Frozen, because what is kept of the parameters must not grow stale, and some trainers change them unseen.
+        """
+        if self.temp_head is None or self.top_p_head is None or self.dtype != torch.float32:
+            return None
+        if any(parameter.requires_grad for parameter in self.parameters()):
+            return None
+        return cpu.load() if cpu.can_take(logits, hidden_states) else None
+
+    def _shape_at_once(self, kernels: cpu.Kernels, hidden_states: Tensor, logits: Tensor) -> ShapedLogits:
+        """:meth:`shape` by one matrix product and one call: a decoding step of one row is mostly calls otherwise."""
+        weight, bias, layers = self._joined_layers()
+        first = torch.addmm(bias, hidden_states.reshape(-1, hidden_states.shape[-1]).float(), weight)
+        shaped, temperature, top_p = kernels.shape(logits.reshape(-1, logits.shape[-1]), first, layers)
+        leading = logits.shape[:-1]
+        return ShapedLogits(shaped.view(logits.shape), temperature.view(leading), top_p.view(leading))
+
+    def _joined_layers(self) -> tuple[Tensor, Tensor, cpu.HeadLayers]:
+        """First layers of both heads as one ``[H, 2 m]`` product, and the rest; made anew when a parameter changed."""
+        assert self.temp_head is not None
+        assert self.top_p_head is not None
+        version = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.parameters())
+        if self._joined is None or self._joined[0] != version:
+            temperature_layers: Any = self.temp_head.mlp
+            top_p_layers: Any = self.top_p_head.mlp
+            temperature_first, top_p_first = temperature_layers[0], top_p_layers[0]
+            hidden_size = self.config.hidden_size
+            with torch.no_grad():
+                read = torch.cat([temperature_first.weight, top_p_first.weight[:, :hidden_size]]).T.contiguous()
+                bias = torch.cat([temperature_first.bias, top_p_first.bias])
+                layers = cpu.HeadLayers.of(
+                    temperature_layers[2],
+                    top_p_layers[2],
+                    top_p_first.weight[:, hidden_size:].T,
+                    max_temperature=self.config.max_temperature,
+                    min_temperature=self.config.min_temperature,
+                    penalty=distribution.NUCLEUS_PENALTY,
+                )
+            self._joined = (version, read, bias, layers)
+        return self._joined[1:]

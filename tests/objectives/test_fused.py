@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from autodeco.config import AutoDecoConfig
 from autodeco.heads import DecodingHeads
-from autodeco.kernels import cpu
 from autodeco.objectives import eager, fused, soft_nucleus
 from autodeco.objectives.soft_nucleus import ScaledRows, soft_nucleus_terms
 
@@ -65,16 +64,6 @@ ROWS = {
     "ties": lambda n, v: torch.randint(-4, 5, (n, v)).float() * 2,
     "bfloat16": lambda n, v: (torch.randn(n, v) * 4).bfloat16().float(),
 }
-
-
-@pytest.fixture(params=["kernels", "torch"])
-def backend(request, monkeypatch):
-    """Both ways to go over the vocabulary; compiled kernels where this machine has a compiler."""
-    if request.param == "torch":
-        monkeypatch.setattr(cpu, "load", lambda: None)
-    elif cpu.load() is None:
-        pytest.skip("no C compiler here")
-    return request.param
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

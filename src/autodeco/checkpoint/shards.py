@@ -22,6 +22,7 @@ Advance = Callable[[int], None]
 
 _MAX_HEADER_BYTES = 100_000_000  # the safetensors library's own limit
 _CHUNK_BYTES = 1 << 18  # stays in the processor's cache: larger ones were no faster, and at times four times slower
+_SENT_BYTES = 64 << 20  # between two moves of the progress bar
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,11 @@ def write_shard(path: Path, tensors: Mapping[str, StoredTensor], advance: Advanc
 
 
 def copy_file(source: Path, destination: Path, advance: Advance | None = None) -> None:
-    """Copies a file in chunks."""
+    """Copies a file in pieces, within the kernel where the system can."""
+    size = source.stat().st_size
     with source.open("rb") as reading, destination.open("wb") as writing:
-        _copy_bytes(reading, writing, source.stat().st_size, advance)
+        if not _send_bytes(reading, writing, size, advance):
+            _copy_bytes(reading, writing, size, advance)
 
 
 def link_file(source: Path, destination: Path) -> bool:
@@ -166,6 +169,26 @@ def _copy_ranges(writing: BinaryIO, tensors: Iterable[StoredTensor], advance: Ad
     finally:
         if opened is not None:
             opened.close()
+
+
+def _send_bytes(reading: BinaryIO, writing: BinaryIO, count: int, advance: Advance | None) -> bool:
+    """Copies a whole file without taking its bytes through this process; false, nothing done, if that cannot be."""
+    sent = 0
+    while sent < count:
+        try:
+            piece = os.sendfile(writing.fileno(), reading.fileno(), sent, min(_SENT_BYTES, count - sent))
+        except (OSError, AttributeError):  # not on this system, or not between such files
+            if sent:
+                raise
+            return False
+        if not piece:
+            raise CheckpointError(
+                f"{reading.name} ended {count - sent} bytes early; did it change while it was copied?"
+            )
+        sent += piece
+        if advance is not None:
+            advance(piece)
+    return True
 
 
 def _copy_bytes(reading: BinaryIO, writing: BinaryIO, count: int, advance: Advance | None) -> None:

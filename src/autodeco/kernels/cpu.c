@@ -190,8 +190,25 @@ static double five_largest(const float *scaled, int64_t vocab, const float *maxi
     return total / sums.normaliser;
 }
 
-// Divides `rows` rows of logits, with `shifted` less each row's largest, by their temperatures and sums over them. `base_largest` and `base_normaliser` are
-// of the unscaled row; `statistics`, `base_normaliser` and `argmax` are skipped where NULL. `scaled` may be `logits` itself where these are float32.
+// The four statistics of a scaled row.
+static void row_statistics(const float *scaled, int64_t vocab, const float *maxima, row_sums sums, float *statistics) {
+    const double square_sum = sums.squares / (sums.normaliser * sums.normaliser);
+    statistics[0] = (float)(1.0 / sums.normaliser);
+    statistics[1] = (float)entropy(scaled, vocab, sums);
+    statistics[2] = vocab > 1 ? (float)((square_sum - 1.0 / vocab) / (vocab - 1)) : 0.0f;
+    statistics[3] = (float)five_largest(scaled, vocab, maxima, sums);
+}
+
+// A row of logits as float32: where it lies, or, of bfloat16, widened into `scaled`.
+static const float *float_row(const void *logits, int bfloat16, int64_t offset, float *scaled, int64_t vocab) {
+    if (!bfloat16) return (const float *)logits + offset;
+    widen_bfloat16((const uint16_t *)logits + offset, scaled, vocab);
+    return scaled;
+}
+
+// Divides `rows` rows of logits, with `shifted` less each row's largest, by their temperatures and sums over them.
+// `base_largest` and `base_normaliser` are of the unscaled row; `statistics`, `base_normaliser` and `argmax` are skipped
+// where NULL. `scaled` may be `logits` itself where these are float32.
 void autodeco_scale(const void *logits, int bfloat16, int shifted, int64_t rows, int64_t vocab, int64_t stride,
                     const float *temperature, float *scaled, float *maxima, row_sums *sums, float *base_largest,
                     float *statistics, double *base_normaliser, int64_t *argmax) {
@@ -199,11 +216,7 @@ void autodeco_scale(const void *logits, int bfloat16, int shifted, int64_t rows,
 #pragma omp parallel for schedule(static) if (rows > 1)
     for (int64_t i = 0; i < rows; ++i) {
         float *own_scaled = scaled + i * vocab, *own_maxima = maxima + i * blocks;
-        const float *row = (const float *)logits + i * stride;
-        if (bfloat16) {
-            widen_bfloat16((const uint16_t *)logits + i * stride, own_scaled, vocab);
-            row = own_scaled;
-        }
+        const float *row = float_row(logits, bfloat16, i * stride, own_scaled, vocab);
         const float largest = block_maxima(row, vocab, own_maxima);
         const float shift = shifted ? largest : 0;
         base_largest[i] = largest;
@@ -211,12 +224,7 @@ void autodeco_scale(const void *logits, int bfloat16, int shifted, int64_t rows,
         if (argmax) argmax[i] = first_position(row, vocab, own_maxima, largest);
         sums[i] = scale_row(row, own_scaled, vocab, temperature[i], shift, largest);
         for (int64_t b = 0; b < blocks; ++b) own_maxima[b] = (own_maxima[b] - shift) / temperature[i];
-        if (!statistics) continue;
-        const double square_sum = sums[i].squares / (sums[i].normaliser * sums[i].normaliser);
-        statistics[4 * i] = (float)(1.0 / sums[i].normaliser);
-        statistics[4 * i + 1] = (float)entropy(own_scaled, vocab, sums[i]);
-        statistics[4 * i + 2] = vocab > 1 ? (float)((square_sum - 1.0 / vocab) / (vocab - 1)) : 0.0f;
-        statistics[4 * i + 3] = (float)five_largest(own_scaled, vocab, own_maxima, sums[i]);
+        if (statistics) row_statistics(own_scaled, vocab, own_maxima, sums[i], statistics + 4 * i);
     }
 }
 
@@ -288,35 +296,83 @@ static candidate last_of_nucleus(const float *scaled, int64_t vocab, const float
     return found[last];
 }
 
-// Subtracts `penalty` from every scaled logit outside the nucleus. Returns 0, or 1 if memory is out.
+// Subtracts `penalty` from every scaled logit of a row outside its nucleus. Returns 0, or 1 if memory is out.
+static int cut_row(float *row, int64_t vocab, const float *maxima, row_sums sums, float top_p, float penalty) {
+    if (!(top_p < 1.0f)) return 0;
+    candidate *found = scratch(vocab * (sizeof *found + sizeof(float)));
+    if (!found) return 1;
+    const candidate last = last_of_nucleus(row, vocab, maxima, sums, top_p, found, (float *)(found + vocab));
+    if (last.token < 0) return 0;
+    for (int64_t start = 0, b = 0; start < vocab; start += BLOCK, ++b) {
+        const int64_t length = block_length(vocab, start);
+        if (maxima[b] < last.scaled) {
+            for (int64_t j = start; j < start + length; ++j) row[j] -= penalty;
+        } else {
+            for (int64_t j = start; j < start + length; ++j) {
+                const int outside = row[j] < last.scaled || (row[j] == last.scaled && j > last.token);
+                row[j] -= outside ? penalty : 0.0f;
+            }
+        }
+    }
+    return 0;
+}
+
+// Cuts the nucleus of each row. Returns 0, or 1 if memory is out.
 int autodeco_cut(float *scaled, int64_t rows, int64_t vocab, const float *maxima, const row_sums *sums,
                  const float *top_p, float penalty) {
     const int64_t blocks = (vocab + BLOCK - 1) / BLOCK;
     int failed = 0;
 #pragma omp parallel for schedule(dynamic) reduction(| : failed) if (rows > 1)
+    for (int64_t i = 0; i < rows; ++i)
+        failed |= cut_row(scaled + i * vocab, vocab, maxima + i * blocks, sums[i], top_p[i], penalty);
+    return failed;
+}
+
+// ------------------------------------------------------------------------------------------------ heads and nucleus
+
+// What follows the first layers of both heads. `extra` holds the first layer's columns for T and, where `statistics`,
+// the four statistics, one row of `width` each.
+typedef struct {
+    int64_t width;
+    const float *temperature_weights, *top_p_weights, *extra;
+    float temperature_bias, top_p_bias, max_temperature, min_temperature, penalty;
+    int32_t statistics;
+} head_layers;
+
+static float sigmoid(float z) { return 1.0f / (1.0f + expf(-z)); }
+
+// The second layer: bias + Σ w relu(h).
+static float second_layer(const float *restrict hidden, const float *restrict weights, float bias, int64_t width) {
+    float total = 0;
+#pragma omp simd reduction(+ : total)
+    for (int64_t j = 0; j < width; ++j) total += weights[j] * (hidden[j] < 0 ? 0 : hidden[j]);
+    return total + bias;
+}
+
+// Everything that is done with a row at decode time, while it is in the cache: T, scale, statistics, P, cut. `first` is
+// [rows, 2 * width], the first layers of T's head and of P's (this one without `extra`), overwritten. Returns 0, or 1
+// if memory is out.
+int autodeco_shape(const void *logits, int bfloat16, int64_t rows, int64_t vocab, int64_t stride, float *first,
+                   const head_layers *heads, float *maxima, float *scaled, float *temperature, float *top_p) {
+    const int64_t blocks = (vocab + BLOCK - 1) / BLOCK, width = heads->width;
+    int failed = 0;
+#pragma omp parallel for schedule(dynamic) reduction(| : failed) if (rows > 1)
     for (int64_t i = 0; i < rows; ++i) {
-        if (!(top_p[i] < 1.0f)) continue;
-        float *row = scaled + i * vocab;
-        const float *own_maxima = maxima + i * blocks;
-        candidate *found = scratch(vocab * (sizeof *found + sizeof(float)));
-        if (!found) {
-            failed = 1;
-            continue;
-        }
-        const candidate last =
-            last_of_nucleus(row, vocab, own_maxima, sums[i], top_p[i], found, (float *)(found + vocab));
-        if (last.token < 0) continue;
-        for (int64_t start = 0, b = 0; start < vocab; start += BLOCK, ++b) {
-            const int64_t length = block_length(vocab, start);
-            if (own_maxima[b] < last.scaled) {
-                for (int64_t j = start; j < start + length; ++j) row[j] -= penalty;
-            } else {
-                for (int64_t j = start; j < start + length; ++j) {
-                    const int outside = row[j] < last.scaled || (row[j] == last.scaled && j > last.token);
-                    row[j] -= outside ? penalty : 0.0f;
-                }
-            }
-        }
+        float *own_scaled = scaled + i * vocab, *own_maxima = maxima + i * blocks, *own_first = first + 2 * i * width;
+        const float *row = float_row(logits, bfloat16, i * stride, own_scaled, vocab);
+        const float largest = block_maxima(row, vocab, own_maxima);
+        const float t = heads->max_temperature *
+                        sigmoid(second_layer(own_first, heads->temperature_weights, heads->temperature_bias, width));
+        const float divisor = t < heads->min_temperature ? heads->min_temperature : t;
+        const row_sums sums = scale_row(row, own_scaled, vocab, divisor, 0, largest);
+        for (int64_t b = 0; b < blocks; ++b) own_maxima[b] = own_maxima[b] / divisor;
+        float inputs[5] = {t};
+        if (heads->statistics) row_statistics(own_scaled, vocab, own_maxima, sums, inputs + 1);
+        for (int k = 0; k < (heads->statistics ? 5 : 1); ++k)
+            for (int64_t j = 0; j < width; ++j) own_first[width + j] += inputs[k] * heads->extra[k * width + j];
+        temperature[i] = t;
+        top_p[i] = sigmoid(second_layer(own_first + width, heads->top_p_weights, heads->top_p_bias, width));
+        failed |= cut_row(own_scaled, vocab, own_maxima, sums, top_p[i], heads->penalty);
     }
     return failed;
 }

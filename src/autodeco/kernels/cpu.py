@@ -61,6 +61,59 @@ class Scaled(NamedTuple):
     argmax: Tensor | None  # [n] int64, the first of equals
 
 
+class HeadLayers(ctypes.Structure):
+    """``head_layers`` of ``cpu.c``: what follows the first layers of both heads.
+
+    Made by :meth:`of`, which also keeps the tensors that it points to.
+    """
+
+    _fields_ = (
+        ("width", ctypes.c_int64),
+        ("temperature_weights", ctypes.c_void_p),
+        ("top_p_weights", ctypes.c_void_p),
+        ("extra", ctypes.c_void_p),
+        *((name, ctypes.c_float) for name in ("temperature_bias", "top_p_bias", "max_temperature")),
+        *((name, ctypes.c_float) for name in ("min_temperature", "penalty")),
+        ("statistics", ctypes.c_int32),
+    )
+
+    @classmethod
+    def of(
+        cls,
+        temperature_output: torch.nn.Linear,
+        top_p_output: torch.nn.Linear,
+        extra: Tensor,
+        *,
+        max_temperature: float,
+        min_temperature: float,
+        penalty: float,
+    ) -> HeadLayers:
+        """Describes the second layers of both heads.
+
+        Args:
+            temperature_output: ``width → 1``, float32.
+            top_p_output: likewise.
+            extra: ``[1 or 5, width]``: the top-p head's first-layer columns for T and, if there are 5, the statistics.
+            max_temperature: of the temperature head.
+            min_temperature: lower bound of the divisor.
+            penalty: subtracted outside the nucleus.
+        """
+        kept = [layer.weight.detach().reshape(-1).contiguous() for layer in (temperature_output, top_p_output)]
+        kept.append(extra.contiguous())
+        made = cls(
+            extra.shape[1],
+            *(tensor.data_ptr() for tensor in kept),
+            float(temperature_output.bias),
+            float(top_p_output.bias),
+            max_temperature,
+            min_temperature,
+            penalty,
+            len(extra) == 5,
+        )
+        made.kept = kept
+        return made
+
+
 class Kernels:
     """The compiled functions of ``cpu.c``, on tensors.
 
@@ -75,6 +128,8 @@ class Kernels:
         self._scale.restype = None
         self._cut = library.autodeco_cut
         self._cut.argtypes = [pointer, size, size, pointer, pointer, pointer, ctypes.c_float]
+        self._shape = library.autodeco_shape
+        self._shape.argtypes = [pointer, integer, size, size, size, *[pointer] * 6]
         self._soft_nucleus = library.autodeco_soft_nucleus
         self._soft_nucleus.argtypes = [pointer, size, size, *[pointer] * 6, real, real, real, pointer]
 
@@ -131,6 +186,35 @@ class Kernels:
         )  # fmt: skip
         if failed:
             raise MemoryError(f"no memory to cut the nucleus of a row of {vocab_size} logits.")
+
+    def shape(self, logits: Tensor, first: Tensor, layers: HeadLayers) -> tuple[Tensor, Tensor, Tensor]:
+        """All of a decoding step after the heads' first layers, a row at a time.
+
+        Args:
+            logits: ``[n, V]`` float32 or bfloat16.
+            first: ``[n, 2 * width]`` float32, the first layers of the temperature and the top-p head (of the latter the
+                part that reads the hidden state); overwritten.
+            layers: the rest of the heads.
+
+        Returns:
+            Shaped logits ``[n, V]``, temperature ``[n]``, top-p ``[n]``, all float32.
+
+        Raises:
+            MemoryError: no memory for a row's candidates.
+        """
+        count, vocab_size = logits.shape
+        if logits.stride(-1) != 1:
+            logits = logits.contiguous()
+        shaped = torch.empty(count, vocab_size)
+        maxima = torch.empty(count, -(-vocab_size // _BLOCK))
+        temperature, top_p = torch.empty(count), torch.empty(count)
+        failed = self._shape(
+            logits.data_ptr(), logits.dtype == torch.bfloat16, count, vocab_size, logits.stride(0), first.data_ptr(),
+            ctypes.byref(layers), maxima.data_ptr(), shaped.data_ptr(), temperature.data_ptr(), top_p.data_ptr(),
+        )  # fmt: skip
+        if failed:
+            raise MemoryError(f"no memory to cut the nucleus of a row of {vocab_size} logits.")
+        return shaped, temperature, top_p
 
     def soft_nucleus(
         self,

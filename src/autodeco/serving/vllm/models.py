@@ -118,6 +118,8 @@ def as_autodeco_model(cls: Any, architecture: str) -> type[nn.Module]:
 
             loaded = super().load_weights(others())
             self._loaded_heads |= loaded_heads
+            if loaded_heads and self.decoding_heads is not None:
+                self.decoding_heads.parameters_changed()  # vLLM's loader writes through .data
             return None if loaded is None else loaded | {f"decoding_heads.{name}" for name in loaded_heads}
 
         def process_weights_after_loading(self) -> None:

@@ -1,0 +1,109 @@
+"""``autodeco serve`` as a process: requests of an OpenAI client, options, traces, and how it ends."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("vllm", reason="vLLM is not installed here: make test-vllm runs this in vLLM's own environment")
+import httpx
+
+START_SECONDS = 300
+KEY = {"Authorization": "Bearer secret"}
+
+
+@pytest.fixture(scope="module")
+def server(tiny_checkpoints, tmp_path_factory):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    flags = ["--port", str(port), "--api-key", "secret", "--dtype", "float32", "--max-model-len", "256"]
+    flags += ["--enforce-eager", "--kv-cache-memory-bytes", str(1 << 27), "--max-num-batched-tokens", "256"]
+    command = [sys.executable, "-c", "from autodeco.cli import main; main()", "serve", str(tiny_checkpoints["heads"])]
+    with log.open("w") as output:
+        process = subprocess.Popen([*command, *flags], stdout=output, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"the server did not start:\n{log.read_text()[-4000:]}")
+        try:
+            if httpx.get(f"{url}/health").status_code == 200:
+                break
+        except httpx.TransportError:
+            time.sleep(0.5)
+    yield url, process, log
+    process.kill()
+
+
+def complete(url, **options):
+    body = {"model": "heads", "prompt": "once upon", "max_tokens": 8, "ignore_eos": True, **options}
+    return httpx.post(f"{url}/v1/completions", json=body, headers=KEY, timeout=60)
+
+
+def test_a_request_without_sampling_parameters(server):
+    answer = complete(server[0])
+    assert answer.status_code == 200
+    assert answer.json()["usage"]["completion_tokens"] == 8
+
+
+def test_a_chat(server):
+    body = {"model": "heads", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
+    answer = httpx.post(f"{server[0]}/v1/chat/completions", json=body, headers=KEY, timeout=60)
+    assert answer.status_code == 200
+    assert answer.json()["choices"][0]["message"]["role"] == "assistant"
+
+
+def test_a_stream_and_a_client_that_goes_away(server):
+    body = {"model": "heads", "prompt": "once", "max_tokens": 100, "ignore_eos": True, "stream": True}
+    with httpx.stream("POST", f"{server[0]}/v1/completions", json=body, headers=KEY, timeout=60) as answer:
+        assert next(answer.iter_lines()).startswith("data: ")
+    assert complete(server[0]).status_code == 200
+
+
+def test_a_trace_is_handed_out_once(server):
+    url = server[0]
+    assert complete(url, vllm_xargs={"autodeco_trace": "mine"}).status_code == 200
+    trace = httpx.get(f"{url}/v1/autodeco/traces/mine", headers=KEY)
+    assert trace.status_code == 200
+    tokens = trace.json()["tokens"]
+    assert len(tokens) == 8
+    assert all(0 < token["temperature"] < 2 and 0 < token["top_p"] < 1 for token in tokens)
+    assert httpx.get(f"{url}/v1/autodeco/traces/mine", headers=KEY).status_code == 404
+    assert httpx.get(f"{url}/v1/autodeco/traces/mine").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"vllm_xargs": {"autodeco_max_temperature": -1}}, 400),
+        ({"vllm_xargs": {"autodeco_temprature": 1}}, 400),
+        ({"max_tokens": "many"}, 400),
+        ({"prompt": "x" * 2000}, 400),
+        ({"model": "another"}, 404),
+    ],
+)
+def test_bad_requests_are_refused_and_the_server_goes_on(server, options, status):
+    assert complete(server[0], **options).status_code == status
+    assert complete(server[0]).status_code == 200
+
+
+def test_without_the_key_nothing_is_served(server):
+    assert httpx.post(f"{server[0]}/v1/completions", json={"model": "heads", "prompt": "x"}).status_code == 401
+
+
+def test_metrics(server):
+    assert "vllm:generation_tokens_total" in httpx.get(f"{server[0]}/metrics").text
+
+
+def test_it_ends_when_asked_to(server):
+    _, process, log = server
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0, log.read_text()[-2000:]
