@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -19,13 +20,18 @@ KEY = {"Authorization": "Bearer secret"}
 
 @pytest.fixture(scope="module")
 def server(tiny_checkpoints, tmp_path_factory):
+    url, process, log = started(tiny_checkpoints["heads"], tmp_path_factory.mktemp("server") / "log.txt")
+    yield url, process, log
+    process.kill()
+
+
+def started(heads, log):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("server") / "log.txt"
     flags = ["--port", str(port), "--api-key", "secret", "--dtype", "float32", "--max-model-len", "256"]
     flags += ["--enforce-eager", "--kv-cache-memory-bytes", str(1 << 27), "--max-num-batched-tokens", "256"]
-    command = [sys.executable, "-c", "from autodeco.cli import main; main()", "serve", str(tiny_checkpoints["heads"])]
+    command = [sys.executable, "-c", "from autodeco.cli import main; main()", "serve", str(heads)]
     with log.open("w") as output:
         process = subprocess.Popen([*command, *flags], stdout=output, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
@@ -39,8 +45,7 @@ def server(tiny_checkpoints, tmp_path_factory):
                 break
         except httpx.TransportError:
             time.sleep(0.5)
-    yield url, process, log
-    process.kill()
+    return url, process, log
 
 
 def complete(url, **options):
@@ -103,7 +108,26 @@ def test_metrics(server):
     assert "vllm:generation_tokens_total" in httpx.get(f"{server[0]}/metrics").text
 
 
+def worker_of(process):
+    """The engine's worker: the last of the processes below the server."""
+    import psutil
+
+    return max(psutil.Process(process.pid).children(recursive=True), key=lambda child: child.memory_info().rss)
+
+
 def test_it_ends_when_asked_to(server):
     _, process, log = server
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 0, log.read_text()[-2000:]
+
+
+def test_a_killed_worker_gives_clients_an_error_and_the_server_a_status(tiny_checkpoints, tmp_path):
+    url, process, log = started(tiny_checkpoints["heads"], tmp_path / "log.txt")
+    try:
+        assert complete(url).status_code == 200
+        worker_of(process).kill()
+        with contextlib.suppress(httpx.TransportError):  # gone already
+            assert complete(url).status_code >= 500
+        assert process.wait(timeout=60) == 1, log.read_text()[-2000:]
+    finally:
+        process.kill()

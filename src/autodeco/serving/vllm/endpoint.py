@@ -34,14 +34,5 @@ class Traces:
         app.include_router(router)
 
     async def init_state(self, engine_client: Any, state: Any, args: Any) -> None:
-        """Remembers the engine, so that the process can tell whether it failed."""
-        _ENGINES.append(engine_client)
-
-
-# Of this process's servers.
-_ENGINES: list[Any] = []
-
-
-def engine_failed() -> bool:
-    """Whether an engine of this process has stopped because of an error."""
-    return any(engine.errored for engine in _ENGINES)
+        """Nothing to prepare."""
+        return None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
 import json
 import os
+import signal
+import subprocess
 import sys
 
 from autodeco.checkpoint.layout import SECTION
@@ -75,28 +78,52 @@ def arguments(served: ServedModel, extra: list[str], *, on_cpu: bool) -> list[st
 
 
 def serve(argv: list[str]) -> int:
-    """Runs ``vllm serve`` in this process until it is stopped; returns its exit status.
+    """Runs ``vllm serve`` until it is stopped; returns the exit status.
 
-    Started from Python because the ``vllm`` command does not run with the CPU build.
+    In a process of its own, because vLLM ends with status 0 even after a worker was killed: whoever restarts servers
+    has to see that it ended without having been asked to.
     """
     # Endpoint plug-ins are loaded only if named here, and what is not named of any other kind is not loaded either.
     given = os.environ.get("VLLM_PLUGINS")
     names = _all_plugins() if given is None else {*given.split(","), SECTION}
-    os.environ["VLLM_PLUGINS"] = ",".join(sorted(filter(None, names)))
+    environment = {**os.environ, "VLLM_PLUGINS": ",".join(sorted(filter(None, names)))}
+    # In a session of its own: Ctrl-C reaches this process alone, which passes it on once.
+    command = [sys.executable, "-m", __name__, *argv]
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    asked_to_stop = False
 
+    def stop(*_: object) -> None:
+        nonlocal asked_to_stop
+        asked_to_stop = True
+        process.send_signal(signal.SIGTERM)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return status if status > 0 or asked_to_stop else 1
+
+
+def _serve_here(argv: list[str]) -> None:
+    """``vllm serve``, from Python: the command of that name does not run with the CPU build."""
     from vllm.entrypoints.cli.serve import ServeSubcommand
     from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
     from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
+    _end_with_parent()
     cli_env_setup()
     parsed = make_arg_parser(FlexibleArgumentParser(prog="autodeco serve")).parse_args(argv)
     validate_parsed_serve_args(parsed)
     ServeSubcommand.cmd(parsed)
-    from autodeco.serving.vllm import endpoint
 
-    # vLLM ends with status 0 even if a worker was killed; a supervisor has to see that.
-    return 1 if endpoint.engine_failed() else 0
+
+def _end_with_parent() -> None:
+    """Has Linux send SIGTERM to this process when the one that started it is gone, however that ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def is_cpu_build() -> bool:
@@ -122,4 +149,4 @@ def _all_plugins() -> set[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(serve(sys.argv[1:]))
+    _serve_here(sys.argv[1:])
