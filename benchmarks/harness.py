@@ -141,8 +141,11 @@ def save(name: str, title: str, rows: list[dict[str, Any]], *, quick: bool, char
 
 
 def bars(rows: list[dict[str, Any]], x: str, y: str, title: str) -> Any:
-    """A horizontal bar for each row (``y`` its name, ``x`` a Spread), with the spread as a line."""
-    import altair
+    """A horizontal bar for each row (``y`` its name, ``x`` a Spread), with the spread as a line; needs Altair."""
+    try:
+        import altair
+    except ImportError:  # in an engine's own environment
+        return None
 
     data = altair.Data(
         values=[{"side": row[y], "value": row[x].median, "low": row[x].min, "high": row[x].max} for row in rows]

@@ -8,7 +8,15 @@ from harness import RESULTS
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 MARK = "<!-- Below this line: written by `python benchmarks/report.py` from benchmarks/results. -->"
-SECTIONS = ("training_step", "training_step_end_to_end", "objective_memory", "shaping", "generate", "merge_memory")
+SECTIONS = (
+    "training_step",
+    "training_step_end_to_end",
+    "objective_memory",
+    "shaping",
+    "generate",
+    "vllm_throughput",
+    "merge_memory",
+)
 
 
 def main() -> None:
