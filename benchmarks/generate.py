@@ -17,9 +17,10 @@ PROMPT, NEW = 32, {1: 48, 16: 24, 64: 12}
 def main() -> None:
     arguments = parser(__doc__).parse_args()
     model, tokenizer = real_model()
-    ids = real_token_ids(model, tokenizer, 64 * PROMPT).view(64, PROMPT)
+    cases = {2: 4} if arguments.quick else NEW
+    ids = real_token_ids(model, tokenizer, max(cases) * PROMPT).view(-1, PROMPT)
     rows = []
-    for batch, new in {2: 4}.items() if arguments.quick else NEW.items():
+    for batch, new in cases.items():
         inputs = {"input_ids": ids[:batch], "attention_mask": torch.ones_like(ids[:batch])}
         length = {"max_new_tokens": new, "min_new_tokens": new}
 

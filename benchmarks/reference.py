@@ -18,6 +18,8 @@ from autodeco.files import atomic_write_text
 
 # Positions of one lm_head product, as in objectives/fused.py: fewer are slower, more no faster.
 _CHUNK_ELEMENTS = 16_777_216
+# Up to this many, short stories do.
+_QUICK_TOKENS = 256
 
 
 def real_model() -> tuple[AutoDecoForCausalLM, Any]:
@@ -32,14 +34,15 @@ def real_token_ids(model: Any, tokenizer: Any, count: int) -> Tensor:
 
     Written once a machine and kept, so that a process that measures memory need not write it again.
     """
-    kept = Path(tempfile.gettempdir()) / "autodeco-benchmark-text.json"
+    length = 512 if count > _QUICK_TOKENS else 64
+    kept = Path(tempfile.gettempdir()) / f"autodeco-benchmark-text-{length}.json"
     if not kept.exists():
-        atomic_write_text(kept, json.dumps(_stories(model, tokenizer)))
+        atomic_write_text(kept, json.dumps(_stories(model, tokenizer, length)))
     ids = torch.tensor(json.loads(kept.read_text()))
     return ids.repeat(-(-count // len(ids)))[:count].unsqueeze(0)
 
 
-def _stories(model: Any, tokenizer: Any) -> list[int]:
+def _stories(model: Any, tokenizer: Any, length: int) -> list[int]:
     things = ("a river", "a clock", "the sea", "a robot")
     messages = [[{"role": "user", "content": f"Write a story about {thing}."}] for thing in things]
     inputs = tokenizer.apply_chat_template(
@@ -47,7 +50,7 @@ def _stories(model: Any, tokenizer: Any) -> list[int]:
     )
     torch.manual_seed(0)
     with model.disable_heads():
-        written = model.generate(**inputs, max_new_tokens=512, min_new_tokens=512, top_k=0)
+        written = model.generate(**inputs, max_new_tokens=length, min_new_tokens=length, top_k=0)
     return [int(token_id) for row in written for token_id in row]
 
 

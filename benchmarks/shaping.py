@@ -34,7 +34,8 @@ def shaped(logits: torch.Tensor, temperature: torch.Tensor, top_p: torch.Tensor)
 def main() -> None:
     arguments = parser(__doc__).parse_args()
     model, tokenizer = real_model()
-    hidden = real_hidden_states(model, tokenizer, 64 * ROWS)[0, ::64]
+    stride = 4 if arguments.quick else 64
+    hidden = real_hidden_states(model, tokenizer, stride * ROWS)[0, ::stride]
     with torch.no_grad():
         logits = model.compute_logits(hidden)
     generator = torch.Generator().manual_seed(0)
