@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from autodeco.files import check_space
 from autodeco.modeling import AutoDecoForCausalLM
+from autodeco.objectives.eager import IGNORED
+from autodeco.training.batches import collate
 from autodeco.training.hidden_states.store import HiddenStateStore
 from autodeco.training.tokenize import TokenizedRow
 
@@ -51,8 +52,8 @@ def fill_store(
         starts = [sum(shard.rows for shard in store.shards[:index]) for index in range(len(store.shards))]
         for index in store.broken_shards():
             own = rows[starts[index] : starts[index] + store.shards[index].rows]
-            states, targets = _states(model, own)
-            store.write(own, states, targets, at=index)
+            computed = [pair for batch in _batches(own) for pair in zip(*_states(model, batch), strict=True)]
+            store.write(own, [states for states, _ in computed], [targets for _, targets in computed], at=index)
     missing = rows[store.rows :]
     check_space(store.folder, estimated_bytes(missing, store.identity.hidden_size), "storing hidden states")
     total, written_at = len(rows), time.monotonic()
@@ -90,17 +91,15 @@ def _batches(rows: list[TokenizedRow]) -> list[list[TokenizedRow]]:
 
 def _states(model: AutoDecoForCausalLM, rows: list[TokenizedRow]) -> tuple[list[Tensor], list[Tensor]]:
     """For each row the states ``[n, H]`` whose next token is of the completion, and those tokens ``[n]``."""
-    length = max(len(row.input_ids) for row in rows)
-    input_ids = torch.zeros(len(rows), length, dtype=torch.long)
-    attention_mask = torch.zeros_like(input_ids)
-    for index, row in enumerate(rows):
-        input_ids[index, : len(row.input_ids)] = torch.tensor(row.input_ids)
-        attention_mask[index, : len(row.input_ids)] = 1
+    examples = [
+        {"input_ids": row.input_ids, "prompt_length": row.prompt_length, "row": index} for index, row in enumerate(rows)
+    ]
+    batch = collate(examples, pad_token_id=0)
     device = model.get_input_embeddings().weight.device
-    hidden = model.lm_head_inputs(input_ids.to(device), attention_mask.to(device))
-    states, targets = [], []
-    for index, row in enumerate(rows):
-        first = max(1, row.prompt_length)  # the first token has nothing before it to be predicted from
-        states.append(hidden[index, first - 1 : len(row.input_ids) - 1].bfloat16().cpu())
-        targets.append(torch.tensor(row.input_ids[first:], dtype=torch.int32))
-    return states, targets
+    hidden = model.lm_head_inputs(batch["input_ids"].to(device), batch["attention_mask"].to(device)).bfloat16().cpu()
+    next_labels = batch["labels"][:, 1:]
+    counted = next_labels != IGNORED
+    return (
+        [hidden[index, :-1][counted[index]] for index in range(len(rows))],
+        [next_labels[index][counted[index]].int() for index in range(len(rows))],
+    )

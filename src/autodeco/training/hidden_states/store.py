@@ -143,7 +143,7 @@ class HiddenStateStore:
         start = 0
         for index, shard in enumerate(self.shards):
             path = self.folder / shard.file
-            if not path.exists() or sha256_of(path) != shard.sha256:
+            if not self._is_whole(shard):
                 state = "damaged (its checksum differs)" if path.exists() else "missing"
                 raise StoreError(
                     f"{path} is {state}. Put the right file back, or run `autodeco train` with --repair-store: it "
@@ -160,11 +160,11 @@ class HiddenStateStore:
 
     def broken_shards(self) -> list[int]:
         """Indices of shards that are missing or damaged."""
-        return [
-            index
-            for index, shard in enumerate(self.shards)
-            if not (self.folder / shard.file).exists() or sha256_of(self.folder / shard.file) != shard.sha256
-        ]
+        return [index for index, shard in enumerate(self.shards) if not self._is_whole(shard)]
+
+    def _is_whole(self, shard: Shard) -> bool:
+        path = self.folder / shard.file
+        return path.exists() and sha256_of(path) == shard.sha256
 
     def write(
         self, rows: list[TokenizedRow], states: list[Tensor], targets: list[Tensor], at: int | None = None
