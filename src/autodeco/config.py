@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from autodeco.errors import ConfigError, did_you_mean
+from autodeco.errors import CheckpointError, ConfigError, did_you_mean
 from autodeco.version import __version__
 
 # softmax(l_t / T_t): max probability, entropy, variance, sum of the five largest (method of the released heads).
@@ -74,6 +74,27 @@ class AutoDecoConfig:
     def top_p_input_size(self) -> int:
         """Width of the top-p head's input: hidden state, temperature and, if enabled, the statistics."""
         return self.hidden_size + 1 + (NUM_STATISTICS if self.statistics_features else 0)
+
+    def check_fits(self, hidden_size: int, vocab_size: int, base: str) -> None:
+        """Compares the heads' sizes with those of a base model.
+
+        Args:
+            hidden_size: the base's.
+            vocab_size: the base's.
+            base: what to call it in the error.
+
+        Raises:
+            CheckpointError: they differ.
+        """
+        for what, found, needed in (
+            ("hidden size", self.hidden_size, hidden_size),
+            ("vocabulary size", self.vocab_size, vocab_size),
+        ):
+            if found is not None and found != needed:
+                raise CheckpointError(
+                    f"these heads are for {what} {found}, but base model {base} has {needed}. Heads belong to the "
+                    f"model they were trained on ({self.base_model_name_or_path or 'not recorded'})."
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the configuration as plain JSON types."""

@@ -310,15 +310,7 @@ def attach_heads(model: Any, heads: DecodingHeads) -> AutoDecoForCausalLM:
     hidden_size, vocab_size = lm_head_shape(model)
     config = heads.config
     name = getattr(model.config, "_name_or_path", None) or type(model).__name__
-    for what, found, needed in (
-        ("hidden size", config.hidden_size, hidden_size),
-        ("vocabulary size", config.vocab_size, vocab_size),
-    ):
-        if found is not None and found != needed:
-            raise CheckpointError(
-                f"these heads are for {what} {found}, but base model '{name}' has {needed}. Heads belong to the model "
-                f"they were trained on ({config.base_model_name_or_path or 'not recorded'})."
-            )
+    config.check_fits(hidden_size, vocab_size, f"'{name}'")
     lm_head = model.get_output_embeddings()
     model.requires_grad_(False)
     model.__class__ = autodeco_class(type(model))  # type: ignore[arg-type]

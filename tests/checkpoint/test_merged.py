@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from autodeco import AutoDecoForCausalLM
-from autodeco.checkpoint import load_heads, load_model, merge, save_heads, split
+from autodeco.checkpoint import auto_class, load_heads, load_model, merge, save_heads, split
 from autodeco.errors import CheckpointError, ModelNotFoundError, RunFolderError
 from tests.checkpoint.conftest import (
     HEAD_NAMES,
@@ -95,6 +95,7 @@ def test_configuration(sharded_base: Path, merged_folder: Path) -> None:
     section = found.pop("autodeco")
     assert found.pop("architectures") == ["AutoDecoLlamaForCausalLM"]
     assert expected.pop("architectures") == ["LlamaForCausalLM"]
+    assert found.pop("auto_map") == {"AutoModelForCausalLM": auto_class.REFERENCE}
     assert found == expected
     assert section["base_model_name_or_path"] == str(sharded_base)
     assert section["hidden_size"] == 32
@@ -230,7 +231,7 @@ def test_too_little_space_is_said_before_anything_is_copied(
 def test_sizes_that_differ(tmp_path: Path, sharded_base: Path, name: str, found: int, needed: int) -> None:
     sizes = {"hidden_size": 32, "vocab_size": 261, name: found}
     save_heads(tiny_autodeco(**sizes).decoding_heads, tmp_path / "heads")
-    with pytest.raises(CheckpointError, match=rf"autodeco_heads.safetensors.* {found}.* {needed} \(.*config.json\)"):
+    with pytest.raises(CheckpointError, match=rf"autodeco_heads.safetensors.* {found}.*config.json.* {needed}"):
         merge(sharded_base, tmp_path / "heads", tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
 
@@ -280,6 +281,26 @@ def test_index_that_leads_elsewhere(tmp_path: Path, sharded_base: Path, heads_fo
     edit_json(index, weight_map={**weight_map, "one.more": next(iter(weight_map.values()))})
     with pytest.raises(CheckpointError, match=r"lacks the tensor 'one.more'"):
         merge(sharded_base, heads_folder, tmp_path / "merged")
+
+
+def test_auto_class_decodes_with_the_heads_if_code_is_trusted(merged_folder: Path) -> None:
+    expected = load_model(merged_folder, dtype="float32")
+    ids = torch.arange(5).unsqueeze(0)
+    for loaded in (
+        AutoModelForCausalLM.from_pretrained(merged_folder, trust_remote_code=True, dtype="float32"),
+        load_model(merged_folder, trust_remote_code=True, dtype="float32"),
+    ):
+        assert isinstance(loaded, AutoDecoForCausalLM)
+        assert torch.equal(loaded(ids).logits, expected(ids).logits)
+    assert not isinstance(AutoModelForCausalLM.from_pretrained(merged_folder), AutoDecoForCausalLM)
+
+
+def test_a_base_with_code_of_its_own_keeps_it() -> None:
+    own = {"model_type": "x", "auto_map": {"AutoConfig": "c.C", "AutoModelForCausalLM": "m.M"}}
+    assert auto_class.with_auto_class(own) == own
+    assert auto_class.without_auto_class(own) == own
+    tokenizer_only = {"model_type": "x", "auto_map": {"AutoTokenizer": "t.T"}}
+    assert auto_class.without_auto_class(auto_class.with_auto_class(tokenizer_only)) == tokenizer_only
 
 
 def test_merged_checkpoint_that_lost_its_heads(merged_folder: Path) -> None:

@@ -1,6 +1,7 @@
 import pytest
 
 from autodeco.cli import main
+from autodeco.serving import transformers
 from autodeco.serving.vllm import launch
 
 
@@ -15,9 +16,30 @@ def run(*arguments):
     return stopped.value.code
 
 
-def test_without_vllm_the_error_says_how_to_get_it(no_vllm, capsys):
+def test_without_any_engine_the_error_says_how_to_get_one(no_vllm, capsys, monkeypatch):
+    monkeypatch.setattr(transformers, "_NEEDED", ("no_such_module",))
     assert run("anything") == 2
-    assert "pip install 'autodeco[vllm]'" in capsys.readouterr().err
+    assert "pip install 'autodeco[serve]'" in (error := capsys.readouterr().err)
+    assert "pip install 'autodeco[vllm]'" in error
+
+
+def test_an_unknown_engine_is_named(capsys):
+    assert run("anything", "--engine", "vlm") == 2
+    assert "unknown engine 'vlm'. Did you mean 'vllm'?" in capsys.readouterr().err
+
+
+def test_vllm_that_is_asked_for_must_be_there(no_vllm, capsys):
+    assert run("anything", "--engine", "vllm") == 2
+    assert "vLLM None" not in (error := capsys.readouterr().err)
+    assert "pip install" in error
+
+
+def test_flags_that_only_vllm_has_are_refused_without_it(no_vllm, capsys, base_folder, tmp_path):
+    from autodeco import AutoDecoForCausalLM
+
+    AutoDecoForCausalLM.from_base(str(base_folder)).save_pretrained(tmp_path / "heads")
+    assert run(str(tmp_path / "heads"), "--max-model-len", "64") == 2
+    assert "no --max-model-len" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False), ("::1", False)])

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autodeco.checkpoint.auto_class import FILE as AUTO_CLASS_FILE
+from autodeco.checkpoint.auto_class import without_auto_class
 from autodeco.checkpoint.layout import (
     CONFIG,
     HEAD_TENSOR,
@@ -29,7 +31,15 @@ GENERATION_CONFIG = "generation_config.json"
 BASE_GENERATION_CONFIG = "base_generation_config.json"  # what a merged checkpoint's neutral one replaced
 
 # Written anew for each layout, or telling of another folder than the one they would be copied to.
-_NOT_COPIED = (CONFIG, GENERATION_CONFIG, BASE_GENERATION_CONFIG, HEADS_CONFIG, INDEX_FILE, "README.md")
+_NOT_COPIED = (
+    CONFIG,
+    GENERATION_CONFIG,
+    BASE_GENERATION_CONFIG,
+    HEADS_CONFIG,
+    INDEX_FILE,
+    AUTO_CLASS_FILE,
+    "README.md",
+)
 _NOT_COPIED_PATTERNS = ("*.safetensors", "*.index.json", "autodeco_provenance.json", ".*", *OTHER_WEIGHTS)
 _COPIED_FOLDERS = ("additional_chat_templates",)
 
@@ -84,6 +94,7 @@ class BaseFiles:
             values = {name: value for name, value in values.items() if name != SECTION}
             names = values.get("architectures") or []
             values["architectures"] = [name.removeprefix("AutoDeco") for name in names]
+            values = without_auto_class(values)
         return cls(source, layout, values)
 
     @property
@@ -153,16 +164,10 @@ class BaseFiles:
             CheckpointError: they differ.
         """
         hidden_size, vocab_size = base_sizes(self.config, self.source.label(CONFIG))
-        for what, found, needed in (
-            ("hidden size", config.hidden_size, hidden_size),
-            ("vocabulary size", config.vocab_size, vocab_size),
-        ):
-            if found is not None and found != needed:
-                raise CheckpointError(
-                    f"{label}: these heads are for {what} {found}, but base model '{self.source.name}' has {needed} "
-                    f"({self.source.label(CONFIG)}). Heads belong to the model they were trained on "
-                    f"({config.base_model_name_or_path or 'not recorded'})."
-                )
+        try:
+            config.check_fits(hidden_size, vocab_size, f"'{self.source.name}' ({self.source.label(CONFIG)})")
+        except CheckpointError as error:
+            raise CheckpointError(f"{label}: {error}") from None
 
 
 def place_shards(shards: list[Shard], folder: Path, advance: Advance | None, *, link: bool = True) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from autodeco.checkpoint import auto_class
 from autodeco.checkpoint.base_files import (
     BASE_GENERATION_CONFIG,
     GENERATION_CONFIG,
@@ -156,7 +157,8 @@ def write_merged(
         write_shard(folder / HEADS_FILE, heads.stored)
         write_index(folder, {**{shard.name: shard.tensors for shard in shards}, HEADS_FILE: heads.stored})
         values = {**base.config, "architectures": [f"AutoDeco{base.architecture}"], SECTION: config.to_dict()}
-        _write(folder / CONFIG, values)
+        _write(folder / CONFIG, auto_class.with_auto_class(values))
+        (folder / auto_class.FILE).write_text(auto_class.SOURCE, encoding="utf-8")
         _write(folder / GENERATION_CONFIG, neutral_generation_values(base))
         if base.generation_config is not None:
             _write(folder / BASE_GENERATION_CONFIG, base.generation_config)

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autodeco.checkpoint.auto_class import is_ours
 from autodeco.checkpoint.base import load_base, load_weights
 from autodeco.checkpoint.heads import StoredHeads, build_heads, find_heads
 from autodeco.checkpoint.layout import CONFIG, RELEASED_PREFIX, Layout
@@ -96,4 +97,6 @@ def _load_own_base(found: StoredHeads, **kwargs: Any) -> PreTrainedModel:
             "key_mapping": {"^" + RELEASED_PREFIX.replace(".", r"\."): ""},
             **kwargs,
         }
+    elif is_ours(read_json(source.need(CONFIG))):
+        kwargs.pop("trust_remote_code", None)  # Transformers would ask our class again
     return load_weights(source.folder, source.name, **kwargs)

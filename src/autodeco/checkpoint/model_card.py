@@ -46,8 +46,9 @@ inputs = tokenizer("Question: What is 17 + 25?\\nAnswer:", return_tensors="pt")
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0]))
 ```
 
-Sample at temperature 1 and top-p 1 (the default here): the heads apply their own. Transformers' AutoModelForCausalLM
-loads the same folder as the base model, without the heads.
+Sample at temperature 1 and top-p 1 (the default here): the heads apply their own. vLLM serves this folder with its
+heads where autodeco is installed. So does Transformers' AutoModelForCausalLM with `trust_remote_code=True`; without it
+the same folder loads as the base model, without the heads.
 """
 
 

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 
-def load_model_and_tokenizer(path: str, base_model: str | None = None) -> tuple[Any, Any]:
+def load_model_and_tokenizer(
+    path: str, base_model: str | None = None, *, revision: str | None = None, dtype: str = "auto"
+) -> tuple[Any, Any]:
     """Loads an AutoDeco model and the tokenizer of its folder or, if it has none there, of its base.
 
     Args:
         path: heads' folder, merged or released checkpoint, or hub id.
         base_model: base to use instead of the recorded one.
+        revision: hub revision of ``path``.
+        dtype: of the base model: ``auto`` (as it is stored), ``bfloat16``, ``float32``.
 
     Raises:
         AutoDecoError: as :meth:`AutoDecoForCausalLM.from_pretrained` does.
@@ -22,7 +26,7 @@ def load_model_and_tokenizer(path: str, base_model: str | None = None) -> tuple[
     from autodeco.modeling import AutoDecoForCausalLM
 
     options = {"base_model": base_model} if base_model else {}
-    model = AutoDecoForCausalLM.from_pretrained(path, **options)
+    model = AutoDecoForCausalLM.from_pretrained(path, revision=revision, dtype=dtype, **options)
     folder = Path(path)
     source = path if (folder / "tokenizer_config.json").exists() else model.autodeco_config.base_model_name_or_path
     if source is None:

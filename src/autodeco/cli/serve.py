@@ -1,4 +1,4 @@
-"""``autodeco serve``: an OpenAI-compatible server whose model decodes itself."""
+"""``autodeco serve``: an OpenAI-compatible server whose model decodes itself, on vLLM or on Transformers."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autodeco.errors import MissingDependencyError
+from autodeco.errors import ConfigError, did_you_mean
 
+_ENGINES = ("auto", "vllm", "transformers")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # What is not an option here goes to vLLM's server as it is.
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -28,10 +29,14 @@ def command(
     api_key: Annotated[
         str | None, typer.Option(envvar="VLLM_API_KEY", help="Key that clients have to send as a bearer token.")
     ] = None,
+    engine: Annotated[
+        str, typer.Option(help="vllm, transformers, or auto: vLLM where it is installed.", metavar="ENGINE")
+    ] = "auto",
 ) -> None:
-    """Serve a model that decodes itself, on vLLM, with an OpenAI-compatible API.
+    """Serve a model that decodes itself with an OpenAI-compatible API: on vLLM, or else on Transformers' own server.
 
-    Further flags go to vLLM's own server (--max-model-len, --dtype, --tensor-parallel-size, --ssl-certfile, ...).
+    Further flags go to vLLM's own server (--max-model-len, --dtype, --tensor-parallel-size, --ssl-certfile, ...);
+    Transformers' has --dtype, --seed, --ssl-certfile and --ssl-keyfile.
     Requests need no sampling parameters; a temperature multiplies the learned one, and 0 is greedy.
 
     \b
@@ -42,6 +47,8 @@ def command(
       curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
         -d '{"model": "heads", "messages": [{"role": "user", "content": "Hello"}]}'
     """
+    from autodeco.cli.models import load_model_and_tokenizer
+    from autodeco.serving import transformers as own_server
     from autodeco.serving.checkpoint import served_model
     from autodeco.serving.vllm import launch
 
@@ -53,16 +60,21 @@ def command(
             style="yellow",
             soft_wrap=True,
         )
-    if not launch.is_installed():
-        raise MissingDependencyError(
-            "autodeco serve needs vLLM, which is not installed: pip install 'autodeco[vllm]' (GPU), or see "
-            "docs/serving.md for CPUs."
-        )
-    launch.check_version()
+    if engine not in _ENGINES:
+        raise ConfigError(f"unknown engine '{engine}'.{did_you_mean(engine, _ENGINES)}")
+    on_vllm = engine == "vllm" or (engine == "auto" and launch.is_installed())
+    launch.check_version() if on_vllm else own_server.check_installed()
     with tempfile.TemporaryDirectory(prefix="autodeco-serve-") as scratch:
         served = served_model(model, heads=heads, base=base, revision=revision, scratch=Path(scratch))
-        if api_key is not None:
-            os.environ["VLLM_API_KEY"] = api_key  # not on a command line, where other users of the machine see it
-        extra = ["--host", host, "--port", str(port), *context.args]
-        status = launch.serve(launch.arguments(served, extra, on_cpu=launch.is_cpu_build()))
+        if on_vllm:
+            if api_key is not None:
+                os.environ["VLLM_API_KEY"] = api_key  # not on a command line, where other users of the machine see it
+            address = ["--host", host, "--port", str(port)]
+            argv = launch.arguments(served, [*address, *context.args], on_cpu=launch.is_cpu_build())
+            raise typer.Exit(launch.serve(argv))
+        options = own_server.flags(context.args)
+        loaded, tokenizer = load_model_and_tokenizer(
+            heads or model, base_model=model if heads else base, revision=revision, dtype=options.dtype
+        )
+    status = own_server.serve(loaded, tokenizer, served.name, host=host, port=port, api_key=api_key, options=options)
     raise typer.Exit(status)

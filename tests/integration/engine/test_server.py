@@ -4,48 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
-import subprocess
-import sys
-import time
 
 import pytest
 
 pytest.importorskip("vllm", reason="vLLM is not installed here: make test-vllm runs this in vLLM's own environment")
 import httpx
+from tests.integration.servers import KEY, started
 
-START_SECONDS = 300
-KEY = {"Authorization": "Bearer secret"}
+FLAGS = ["--dtype", "float32", "--max-model-len", "256", "--enforce-eager"]
+FLAGS += ["--kv-cache-memory-bytes", str(1 << 27), "--max-num-batched-tokens", "256"]
 
 
 @pytest.fixture(scope="module")
 def server(tiny_checkpoints, tmp_path_factory):
-    url, process, log = started(tiny_checkpoints["heads"], tmp_path_factory.mktemp("server") / "log.txt")
+    url, process, log = started(tiny_checkpoints["heads"], FLAGS, tmp_path_factory.mktemp("server") / "log.txt")
     yield url, process, log
     process.kill()
-
-
-def started(heads, log):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    flags = ["--port", str(port), "--api-key", "secret", "--dtype", "float32", "--max-model-len", "256"]
-    flags += ["--enforce-eager", "--kv-cache-memory-bytes", str(1 << 27), "--max-num-batched-tokens", "256"]
-    command = [sys.executable, "-c", "from autodeco.cli import main; main()", "serve", str(heads)]
-    with log.open("w") as output:
-        process = subprocess.Popen([*command, *flags], stdout=output, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        if process.poll() is not None or time.monotonic() > deadline:
-            process.kill()
-            pytest.fail(f"the server did not start:\n{log.read_text()[-4000:]}")
-        try:
-            if httpx.get(f"{url}/health").status_code == 200:
-                break
-        except httpx.TransportError:
-            time.sleep(0.5)
-    return url, process, log
 
 
 def complete(url, **options):
@@ -122,7 +96,7 @@ def test_it_ends_when_asked_to(server):
 
 
 def test_a_killed_worker_gives_clients_an_error_and_the_server_a_status(tiny_checkpoints, tmp_path):
-    url, process, log = started(tiny_checkpoints["heads"], tmp_path / "log.txt")
+    url, process, log = started(tiny_checkpoints["heads"], FLAGS, tmp_path / "log.txt")
     try:
         assert complete(url).status_code == 200
         worker_of(process).kill()

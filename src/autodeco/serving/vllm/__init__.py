@@ -17,6 +17,8 @@ This module imports no model and no kernel: vLLM's front end calls it, too.
 from __future__ import annotations
 
 PREFIX = "AutoDeco"
+# Key of the configuration's section that names a heads' folder, where base and heads are not merged.
+HEADS_KEY = "heads"
 # The suffixes by which vLLM itself tells generative architectures.
 _GENERATIVE = ("ForCausalLM", "ForConditionalGeneration", "ChatModel", "LMHeadModel")
 

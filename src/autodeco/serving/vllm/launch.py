@@ -13,12 +13,11 @@ import sys
 from autodeco.checkpoint.layout import SECTION
 from autodeco.errors import ConfigError, MissingDependencyError
 from autodeco.serving.checkpoint import ServedModel
-from autodeco.serving.vllm import PREFIX
+from autodeco.serving.vllm import HEADS_KEY, PREFIX
 
 # vLLM versions whose interfaces the tests cover.
 SUPPORTED = ("0.32.0", "0.33")
 _REQUESTS = "autodeco.serving.vllm.requests"
-_HEADS_KEY = "heads"
 _DRAIN_SECONDS = 20
 
 
@@ -37,7 +36,11 @@ def check_version() -> None:
 
     found = _version()
     low, high = SUPPORTED
-    if found is None or not Version(low) <= Version(found) < Version(high):
+    if found is None:
+        raise MissingDependencyError(
+            f"vLLM is not installed: pip install 'vllm>={low},<{high}' (GPU), or see docs/serving.md for CPUs."
+        )
+    if not Version(low) <= Version(found) < Version(high):
         raise MissingDependencyError(
             f"vLLM {found} is installed; autodeco's plug-in is tested with {low} to below {high}. Install one of "
             f"these: pip install 'vllm>={low},<{high}'."
@@ -62,7 +65,7 @@ def arguments(served: ServedModel, extra: list[str], *, on_cpu: bool) -> list[st
     if served.revision is not None:
         result += ["--revision", served.revision]
     if served.heads is not None:
-        overrides = {"architectures": [f"{PREFIX}{served.architecture}"], SECTION: {_HEADS_KEY: str(served.heads)}}
+        overrides = {"architectures": [f"{PREFIX}{served.architecture}"], SECTION: {HEADS_KEY: str(served.heads)}}
         result += ["--hf-overrides", json.dumps(overrides)]
     # The base's recommended temperature and top-p would otherwise be applied after the heads' own.
     result += ["--generation-config", "vllm", "--worker-extension-cls", f"{_REQUESTS}.WorkerExtension"]

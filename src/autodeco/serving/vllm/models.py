@@ -22,11 +22,8 @@ from autodeco.config import AutoDecoConfig
 from autodeco.errors import CheckpointError
 from autodeco.heads import DecodingHeads
 from autodeco.kernels import cpu
-from autodeco.serving.vllm import PREFIX
+from autodeco.serving.vllm import HEADS_KEY, PREFIX
 from autodeco.serving.vllm.requests import Rows, rows_of
-
-# Key of the configuration's section that names a heads' folder, where base and heads are not merged.
-HEADS_KEY = "heads"
 
 
 def __getattr__(name: str) -> type[nn.Module]:
@@ -151,15 +148,7 @@ def _heads_config(model_config: Any) -> tuple[AutoDecoConfig, str | None]:
         )
     folder = section.pop(HEADS_KEY, None)
     config = AutoDecoConfig.from_dict(section) if folder is None else find_heads(Source.open(folder)).config
-    for what, found, needed in (
-        ("hidden size", config.hidden_size, model_config.get_hidden_size()),
-        ("vocabulary size", config.vocab_size, model_config.get_vocab_size()),
-    ):
-        if found is not None and found != needed:
-            raise CheckpointError(
-                f"these heads are for {what} {found}, but '{model_config.model}' has {needed}. Heads belong to the "
-                f"model they were trained on ({config.base_model_name_or_path or 'not recorded'})."
-            )
+    config.check_fits(model_config.get_hidden_size(), model_config.get_vocab_size(), f"'{model_config.model}'")
     return config, folder
 
 

@@ -1,0 +1,38 @@
+"""``autodeco serve`` as a process of its own, for the tests that are its clients."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+START_SECONDS = 300
+KEY = {"Authorization": "Bearer secret"}
+
+
+def started(model: Path, flags: list[str], log: Path) -> tuple[str, subprocess.Popen[bytes], Path]:
+    """Starts a server with the API key ``secret`` on a free port; returns when it answers, with its URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-c", "from autodeco.cli import main; main()", "serve", str(model)]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*command, "--port", str(port), "--api-key", "secret", *flags], stdout=output, stderr=subprocess.STDOUT
+        )
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"the server did not start:\n{log.read_text()[-4000:]}")
+        try:
+            if httpx.get(f"{url}/health").status_code == 200:
+                return url, process, log
+        except httpx.TransportError:
+            time.sleep(0.5)
