@@ -67,6 +67,36 @@ def apart(heads: Path, architecture: str = "LlamaForCausalLM") -> dict[str, Any]
     return {"hf_overrides": {"architectures": [f"AutoDeco{architecture}"], "autodeco": {"heads": str(heads)}}}
 
 
+PROMPT = "the quick brown fox "
+
+
+def prompt_ids(text: str = PROMPT) -> Any:
+    return {"prompt_token_ids": [1, *(5 + ord(letter) % 200 for letter in text)]}
+
+
+def trace_of(engine: Any, name: str) -> list[tuple[float, float]]:
+    """T and P of each token of a finished request."""
+    return next(values for values in engine.collective_rpc("autodeco_take_trace", args=(name,)) if values)
+
+
+def assert_parity(output: Any, model: AutoDecoForCausalLM, tolerance: float) -> int:
+    """Log-probabilities of prompt and sampled tokens are those of Transformers' path; returns how many were compared."""
+    ids = list(output.prompt_token_ids) + list(output.outputs[0].token_ids)
+    with torch.no_grad():
+        expected = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    start = 0 if output.prompt_logprobs else len(output.prompt_token_ids) - 1
+    rows = [*(output.prompt_logprobs or [None])[1:], *output.outputs[0].logprobs]
+    compared = 0
+    for position, row in enumerate(rows, start):
+        for token_id, found in row.items():
+            wanted = float(expected[position, token_id])
+            assert (found.logprob < -1000) == (wanted < -1000)  # outside the nucleus
+            if wanted > -1000:
+                assert found.logprob == pytest.approx(wanted, abs=tolerance)
+                compared += 1
+    return compared
+
+
 def stop(engine: Any) -> None:
     engine.llm_engine.engine_core.shutdown()
     gc.collect()

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 pytest.importorskip("vllm", reason="vLLM is not installed here: make test-vllm runs this in vLLM's own environment")
-from tests.integration.engine.conftest import apart, start_engine, stop
+from tests.integration.engine.conftest import PROMPT, apart, assert_parity, prompt_ids, start_engine, stop, trace_of
 from vllm import SamplingParams
 from vllm.exceptions import VLLMValidationError
 from vllm.sampling_params import StructuredOutputsParams
@@ -18,32 +18,9 @@ from vllm.sampling_params import StructuredOutputsParams
 from autodeco import AutoDecoForCausalLM
 from autodeco.bundled import BUNDLED_MODEL, resolve_model
 
-PROMPT = "the quick brown fox "
-
-
-def prompt_ids(text=PROMPT):
-    return {"prompt_token_ids": [1, *(5 + ord(letter) % 200 for letter in text)]}
-
 
 def reference(folder):
     return AutoDecoForCausalLM.from_pretrained(folder, dtype="float32")
-
-
-def assert_parity(output, model, tolerance):
-    """Log-probabilities of prompt and sampled tokens, and T and P where traced, are those of Transformers' path."""
-    ids = list(output.prompt_token_ids) + list(output.outputs[0].token_ids)
-    with torch.no_grad():
-        expected = model(torch.tensor([ids])).logits[0].log_softmax(-1)
-    compared = 0
-    rows = list(output.prompt_logprobs[1:]) + list(output.outputs[0].logprobs)
-    for position, row in enumerate(rows):
-        for token_id, found in row.items():
-            wanted = float(expected[position, token_id])
-            assert (found.logprob < -1000) == (wanted < -1000)  # outside the nucleus
-            if wanted > -1000:
-                assert found.logprob == pytest.approx(wanted, abs=tolerance)
-                compared += 1
-    return compared
 
 
 def test_every_registered_architecture_has_a_class_with_its_base_abilities():
@@ -72,7 +49,7 @@ def test_real_model_and_heads_apart_decode_as_in_transformers(tmp_path):
         texts = ["Once upon a time", "The capital of France is", "2 + 2 ="]
         parameters = SamplingParams(max_tokens=24, logprobs=5, prompt_logprobs=5, extra_args={"autodeco_trace": "a"})
         (first,) = engine.generate(texts[:1], parameters)
-        trace = next(values for values in engine.collective_rpc("autodeco_take_trace", args=("a",)) if values)
+        trace = trace_of(engine, "a")
         others = engine.generate(texts[1:], SamplingParams(max_tokens=24, logprobs=5, prompt_logprobs=5))
         assert sum(assert_parity(output, model, 1e-4) for output in (first, *others)) > 100
         ids = list(first.prompt_token_ids) + list(first.outputs[0].token_ids)

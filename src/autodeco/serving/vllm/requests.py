@@ -57,6 +57,8 @@ class Options(NamedTuple):
         trace = given.get("autodeco_trace")
         if trace is not None and not (isinstance(trace, str) and 0 < len(trace) <= 200):
             raise ValueError(f"autodeco_trace must be a name of at most 200 characters, found {trace!r}.")
+        if trace is not None and params.n > 1:
+            raise ValueError(f"autodeco_trace is for one completion, found n = {params.n}: send {params.n} requests.")
         return cls(bool(given.get("autodeco", True)), float(limit), trace)
 
 
