@@ -21,6 +21,11 @@ from autodeco.strategies import Default, MeanShift, PLess, Static, get_strategy,
         ("p-less", "p-less"),
         ("p-less-norm:temperature=2", "p-less-norm:temperature=2"),
         ("mean-shift:temperature=1,top_p=0.93", "mean-shift:temperature=1,top_p=0.93"),
+        ("min-k", "min-k:tau=3"),
+        ("top-n-sigma", "top-n-sigma:n=1"),
+        ("top-n-sigma:n=1.5,temperature=2", "top-n-sigma:temperature=2,n=1.5"),
+        ("edt:theta=0.5", "edt:theta=0.5,base=0.8"),
+        ("dynatemp:range=0.5", "dynatemp:range=0.5,exponent=1"),
         ("autodeco", "autodeco"),
         ("temperature-head", "temperature-head"),
         ({"name": "static", "temperature": 0.7}, "static:temperature=0.7"),
@@ -71,6 +76,13 @@ def test_a_strategy_is_returned_as_it_is():
         ("mean-shift", "needs temperature and top_p"),
         ("shuffled:bank=/no/such/file", "no bank of pairs at '/no/such/file'"),
         ("shuffled", "needs bank"),
+        ("edt", "needs theta"),
+        ("edt:theta=0", "theta must be a number above 0"),
+        ("edt:theta=1,base=1.5", "base must be a number above 0 and at most 1"),
+        ("dynatemp", "needs range"),
+        ("dynatemp:range=0", "range must be a number above 0"),
+        ("min-k:tau=-1", "tau must be a number at least 0"),
+        ("top-n-sigma:n=0", "n must be a number above 0"),
         ({"temperature": 0.7}, "needs its 'name'"),
         ({"name": "static", "temperature": True}, "must be a number, found True"),
         ({"name": "static", "top_k": 2.0}, "must be a whole number, found 2.0"),
@@ -91,4 +103,4 @@ def test_python_values_are_checked_too():
 
 
 def test_every_name_is_listed():
-    assert {"greedy", "default", "static", "p-less", "autodeco", "mean-shift", "shuffled"} <= set(strategy_names())
+    assert {"greedy", "static", "p-less", "min-k", "top-n-sigma", "edt", "autodeco"} <= set(strategy_names())

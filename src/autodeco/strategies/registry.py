@@ -8,7 +8,9 @@ from typing import Any
 
 from autodeco.errors import ConfigError, did_you_mean
 from autodeco.strategies.base import Strategy, spec_parameters
+from autodeco.strategies.entropy import Dynatemp, EntropyDynamicTemperature
 from autodeco.strategies.learned import AutoDeco, TemperatureHeadAlone, TopPHeadAlone
+from autodeco.strategies.logit_shape import MinK, TopNSigma
 from autodeco.strategies.p_less import PLess, PLessNorm
 from autodeco.strategies.shuffled import Shuffled
 from autodeco.strategies.static import Default, Greedy, MeanShift, Static, min_p
@@ -20,6 +22,10 @@ _STRATEGIES: dict[str, Callable[..., Strategy]] = {
     "min-p": min_p,
     "p-less": PLess,
     "p-less-norm": PLessNorm,
+    "min-k": MinK,
+    "top-n-sigma": TopNSigma,
+    "edt": EntropyDynamicTemperature,
+    "dynatemp": Dynatemp,
     "autodeco": AutoDeco,
     "temperature-head": TemperatureHeadAlone,
     "top-p-head": TopPHeadAlone,
