@@ -37,7 +37,12 @@ def assert_next_token(found, logits):
 
 
 @pytest.mark.parametrize(
-    "spec", ["default", "static:temperature=0.6,top_p=0.7", "p-less", "temperature-head", "top-p-head", "autodeco"]
+    "spec",
+    [
+        *("default", "static:temperature=0.6,top_p=0.7", "static:top_k=5,min_p=0.1", "p-less", "p-less-norm"),
+        *("min-k:tau=3", "top-n-sigma:n=1", "edt:theta=0.5,base=0.8", "dynatemp:range=0.5,exponent=1"),
+        *("temperature-head", "top-p-head", "autodeco"),
+    ],
 )
 def test_same_distribution_as_in_transformers(engine, tiny_checkpoints, spec):
     model = reference(tiny_checkpoints["merged"])
