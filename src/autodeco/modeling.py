@@ -26,6 +26,7 @@ from autodeco.config import AutoDecoConfig
 from autodeco.errors import CheckpointError, ConfigError
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
+from autodeco.strategies import Strategy, get_strategy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as _CausalLM
@@ -50,6 +51,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
     autodeco_config: AutoDecoConfig
     decoding_heads: DecodingHeads
     _heads_enabled = True
+    _strategy: Strategy | None = None  # stands in the heads' place where decode_with has put one
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise TypeError("use AutoDecoForCausalLM.from_base(...) or AutoDecoForCausalLM.from_pretrained(...).")
@@ -161,7 +163,8 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         return_dict = kwargs.pop("return_dict", None)
         output = super().forward(*args, return_dict=True, **kwargs)
         hidden_states = _take_lm_head_input()
-        shaped = self.decoding_heads.shape(hidden_states, output.logits)
+        shaper = self.decoding_heads if self._strategy is None else self._strategy
+        shaped = shaper.shape(hidden_states, output.logits)
         if (trace := outputs.active_trace()) is not None:
             trace.append((shaped.temperature[:, -1].detach(), shaped.top_p[:, -1].detach()))
         output = outputs.extend(
@@ -185,12 +188,31 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             Transformers' result. With ``trace``, its output object (as with ``return_dict_in_generate=True``) with two
             more fields, ``temperature`` and ``top_p``, each ``[B, new tokens]``; NaN after a sequence's end.
         """
+        if self._strategy is not None and self._strategy.greedy:
+            kwargs.setdefault("do_sample", False)
         if not trace:
             result: Tensor | ModelOutput = super().generate(*args, **kwargs)
             return result
         from autodeco.generation import generate_with_trace
 
         return generate_with_trace(self, super().generate, args, kwargs)
+
+    @contextmanager
+    def decode_with(self, strategy: Strategy | str) -> Iterator[None]:
+        """Within this context another decoding strategy stands in the heads' place, in ``forward`` and ``generate``.
+
+        Args:
+            strategy: a strategy or its spec (see :func:`autodeco.strategies.get_strategy`).
+
+        Raises:
+            ConfigError: there is no such strategy, or it needs a head that the model lacks.
+        """
+        before = self._strategy, self._heads_enabled
+        self._strategy, self._heads_enabled = get_strategy(strategy).bind(self.decoding_heads), True
+        try:
+            yield
+        finally:
+            self._strategy, self._heads_enabled = before
 
     @contextmanager
     def disable_heads(self) -> Iterator[None]:

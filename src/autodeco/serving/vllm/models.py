@@ -66,7 +66,7 @@ def as_autodeco_model(cls: Any, architecture: str) -> type[nn.Module]:
             self._rows: Rows = rows_of(vllm_config)
             self._lm_head_input: Tensor | None = None
             if get_pp_group().is_last_rank:
-                self.decoding_heads = _in_float32(config)
+                self.decoding_heads = self._rows.heads = _in_float32(config)
                 for module in self.modules():
                     if isinstance(module, LogitsProcessor):
                         module.register_forward_pre_hook(self._keep_lm_head_input)

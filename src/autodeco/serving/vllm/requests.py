@@ -23,6 +23,7 @@ from vllm.sampling_params import SamplingParams
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, process_dict_updates
 
 from autodeco.heads import DecodingHeads, RowOptions
+from autodeco.strategies import Strategy, get_strategy
 
 # Traces that nobody fetched, beyond which the oldest is dropped.
 _KEPT_TRACES = 1000
@@ -69,17 +70,36 @@ class Rows:
         # By row: its options, and its request's tokens so far (V1) or its position (V2).
         self.pending: dict[int, tuple[Options, list[int] | int]] = {}
         self.traces: OrderedDict[str, dict[int, tuple[float, float]]] = OrderedDict()
+        # The model's, where this process has them, and what stands in their place, if anything does.
+        self.heads: DecodingHeads | None = None
+        self.strategy: Strategy | None = None
+
+    def set_strategy(self, spec: str | None) -> str | None:
+        """Puts another decoding strategy in the heads' place, for all rows from now on; ``None`` puts the heads back.
+
+        Returns:
+            The canonical spec.
+
+        Raises:
+            ConfigError: there is no such strategy, or it needs a head that is not there; the one before stays.
+        """
+        strategy = None if spec is None else get_strategy(spec)
+        if strategy is not None and self.heads is not None:
+            strategy = strategy.bind(self.heads)
+        self.strategy = strategy
+        return None if strategy is None else strategy.spec
 
     def shape(self, heads: DecodingHeads, hidden_states: Tensor, logits: Tensor) -> Tensor:
         """Shapes a batch of logits ``[rows, V]`` with the rows' options, and keeps what their traces ask for."""
         rows, self.pending = self.pending, {}  # prompt log-probabilities come later: shaped without options
+        shaper = heads if self.strategy is None else self.strategy
         if not rows:
-            return heads.shape(hidden_states, logits).logits
+            return shaper.shape(hidden_states, logits).logits
         enabled = torch.ones(len(logits), dtype=torch.bool)
         limit = torch.full((len(logits),), float("inf"))
         for row, (options, _) in rows.items():
             enabled[row], limit[row] = options.enabled, options.max_temperature
-        shaped = heads.shape(hidden_states, logits, RowOptions(enabled.to(logits.device), limit.to(logits.device)))
+        shaped = shaper.shape(hidden_states, logits, RowOptions(enabled.to(logits.device), limit.to(logits.device)))
         traced = {row: value for row, value in rows.items() if value[0].trace is not None}
         if traced:
             temperature, top_p = shaped.temperature.tolist(), shaped.top_p.tolist()
@@ -149,3 +169,10 @@ class WorkerExtension:
     def autodeco_take_trace(self, name: str) -> list[tuple[float, float]]:
         """T and P of each token of a finished request, by the name it gave; empty if this worker has none."""
         return rows_of(self.vllm_config).take_trace(name)
+
+    def autodeco_set_strategy(self, spec: str | None) -> str | None:
+        """Decodes with another strategy from now on (``None``: the heads). See :meth:`Rows.set_strategy`.
+
+        Hidden states do not depend on it, so what the engine has cached stays valid.
+        """
+        return rows_of(self.vllm_config).set_strategy(spec)
