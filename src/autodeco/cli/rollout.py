@@ -66,6 +66,8 @@ def command(
         f"{high:.1%}), {summary.mean_tokens:.1f} tokens on average.",
         highlight=False,
     )
+    if summary.errors:
+        console.print(f"{summary.errors} could not be verified, and count neither as right nor as wrong.")
     console.print(f"{kept} kept in {output / 'right.jsonl'}", highlight=False, soft_wrap=True)
 
 
