@@ -9,7 +9,7 @@ from typing import Any
 
 from autodeco.errors import DataError
 from autodeco.files import read_jsonl
-from autodeco.tasks.answers import get_verifier
+from autodeco.tasks.answers import final_answer, get_verifier
 from autodeco.tasks.base import Example, Task, prompt_id, take
 
 
@@ -49,6 +49,10 @@ class JsonlTask(Task):
     def verify(self, example: Example, completion: str) -> bool:
         """Compares the completion's final answer with the example's."""
         return self._verify(example.answer, completion)
+
+    def final_answer(self, example: Example, completion: str) -> str | None:
+        """What the verifier compares."""
+        return final_answer(self.verifier, completion)
 
     def fingerprint(self) -> dict[str, Any]:
         """The verifier and a hash of the file's content; where the file lies does not matter."""

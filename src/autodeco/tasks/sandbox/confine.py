@@ -130,8 +130,8 @@ def limit_resources(memory: int, cpu_seconds: int, file_bytes: int) -> None:
         resource.setrlimit(name, (value, value))
 
 
-def confine(readable: Sequence[str], writable: str) -> None:
-    """Leaves files under ``readable`` to read, one folder to write, one process, no network and no privileges.
+def confine(readable: Sequence[str], writable: str | None) -> None:
+    """Leaves files under ``readable`` to read, at most one folder to write, one process, no network and no privileges.
 
     Raises:
         OSError: the kernel refuses; the process may then be confined in part and should end.
@@ -147,7 +147,7 @@ def confine(readable: Sequence[str], writable: str) -> None:
     _install(_program(machine, may_write=abi >= _WRITABLE_FROM_ABI))
 
 
-def _restrict_paths(abi: int, readable: Sequence[str], writable: str) -> None:
+def _restrict_paths(abi: int, readable: Sequence[str], writable: str | None) -> None:
     handled = (
         _FIRST_RIGHTS | (_REFER if abi >= 2 else 0) | (_TRUNCATE if abi >= 3 else 0) | (_IOCTL_DEV if abi >= 5 else 0)
     )
@@ -158,7 +158,7 @@ def _restrict_paths(abi: int, readable: Sequence[str], writable: str) -> None:
     for path in readable:
         _allow(ruleset, path, _READ_FILE | _READ_DIR)
     _allow(ruleset, "/dev/null", _READ_FILE | _WRITE_FILE)
-    if abi >= _WRITABLE_FROM_ABI:
+    if writable is not None and abi >= _WRITABLE_FROM_ABI:
         own = _READ_FILE | _READ_DIR | _WRITE_FILE | _REMOVE | _MAKE_DIR | _MAKE_REG | _MAKE_SYM | _TRUNCATE
         _allow(ruleset, writable, own)
     _checked(_libc.syscall(_LANDLOCK_RESTRICT, ruleset, 0), "landlock_restrict_self")

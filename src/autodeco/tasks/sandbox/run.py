@@ -27,9 +27,10 @@ from autodeco.errors import SandboxError
 UNCONFINED_VARIABLE = "AUTODECO_ALLOW_UNCONFINED_CODE"
 
 _CHILD = Path(__file__).with_name("child.py")
+#: The whole environment of sandboxed processes.
 # The interpreter's hash seed is fixed, so that a program that depends on the order of a set fails or passes every time.
 # (`-I` would ignore this variable; with an environment that holds nothing else, `-s -P` amount to the same.)
-_ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {"PYTHONHASHSEED": "0", "PYTHONUTF8": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _POLL_SECONDS = 0.1
 
 
@@ -114,7 +115,7 @@ def run_python(
         "as_script": as_script,
         "function": function,
         "calls": [list(arguments) for arguments in calls],
-        "readable": _readable(),
+        "readable": readable_paths(),
     }
     with (
         tempfile.TemporaryDirectory(prefix="autodeco-sandbox-", ignore_cleanup_errors=True) as folder,
@@ -129,7 +130,8 @@ def run_python(
 
 
 @functools.lru_cache(maxsize=1)
-def _unsupported() -> str | None:
+def unsupported() -> str | None:
+    """Why processes cannot be confined here, or ``None`` if they can."""
     try:
         from autodeco.tasks.sandbox import confine
     except ImportError:
@@ -143,7 +145,7 @@ def check_sandbox() -> bool:
     Raises:
         SandboxError: it cannot be here, and the user has not allowed to run it all the same.
     """
-    reason = _unsupported()
+    reason = unsupported()
     if reason is None:
         return True
     if os.name != "posix" or os.environ.get(UNCONFINED_VARIABLE) != "1":
@@ -155,7 +157,7 @@ def check_sandbox() -> bool:
 
 
 @functools.lru_cache(maxsize=1)
-def _readable() -> list[str]:
+def readable_paths() -> list[str]:
     """What Python needs to import its modules, and devices that tell nothing."""
     paths = sysconfig.get_paths()
     library = [paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")]
@@ -186,7 +188,7 @@ class _Run:
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=_ENVIRONMENT,
+                env=ENVIRONMENT,
                 cwd=self._folder,
                 pass_fds=numbers[:3],
                 start_new_session=True,
