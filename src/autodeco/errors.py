@@ -41,6 +41,10 @@ class TrainingError(AutoDecoError, RuntimeError):
     """Training cannot go on (a loss or a gradient that is not finite, a base that changed)."""
 
 
+class SandboxError(AutoDecoError, RuntimeError):
+    """Model-written code cannot be confined on this machine, so it is not run."""
+
+
 class MissingDependencyError(AutoDecoError, ImportError):
     """An optional dependency is needed and absent."""
 

@@ -13,12 +13,15 @@ from autodeco.cli.options import ConfigOption
 
 def command(
     model: Annotated[str, typer.Option(help="Base model, or a model with heads: hub id, folder, smollm2-135m.")],
-    task: Annotated[str, typer.Option(help="demo-sums, reasoning-gym/FAMILY, or a JSONL file of prompt/answer.")],
+    task: Annotated[
+        str, typer.Option(help="A benchmark (gsm8k, ...), demo-sums, reasoning-gym/FAMILY, or a JSONL file.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder for all.jsonl (every sample) and right.jsonl (to train on).")],
     problems: Annotated[int, typer.Option(min=1, help="Number of different problems.")] = 100,
     samples: Annotated[int, typer.Option(min=1, help="Completions of each problem.")] = 8,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "train",
-    verifier: Annotated[str, typer.Option(help="Of a JSONL task: number or exact.")] = "number",
+    data: Annotated[Path | None, typer.Option(help="A benchmark's local file or folder, instead of the hub.")] = None,
+    verifier: Annotated[str | None, typer.Option(help="Of a JSONL task: number, exact, choice or math.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest completion, in tokens.")] = 256,
     batch_size: Annotated[int, typer.Option(min=1, help="Completions generated together.")] = 64,
     temperature: Annotated[float, typer.Option(min=0.01, help="Sampling temperature.")] = 1.0,
@@ -43,7 +46,7 @@ def command(
     from autodeco.tasks import get_task
 
     console = Console()
-    chosen = get_task(task, verifier=verifier)
+    chosen = get_task(task, data=data, verifier=verifier)
     loaded, tokenizer = _load(model, dtype)
     settings = RolloutSettings(
         problems=problems,
@@ -66,6 +69,8 @@ def command(
         f"{high:.1%}), {summary.mean_tokens:.1f} tokens on average.",
         highlight=False,
     )
+    if summary.errors:
+        console.print(f"{summary.errors} could not be verified, and count neither as right nor as wrong.")
     console.print(f"{kept} kept in {output / 'right.jsonl'}", highlight=False, soft_wrap=True)
 
 

@@ -19,7 +19,8 @@ class Kept:
 
     Attributes:
         rows: in their order.
-        dropped: counts by reason: ``"wrong"``, ``"unfinished"``, ``"duplicate"``, ``"over_cap"``.
+        dropped: counts by reason: ``"error"`` (the verifier failed), ``"wrong"``, ``"unfinished"``, ``"duplicate"``,
+            ``"over_cap"``.
     """
 
     rows: list[dict[str, Any]]
@@ -35,7 +36,7 @@ def keep(rows: Iterable[dict[str, Any]], *, most_per_problem: int | None = None,
         only_correct: whether wrong answers are dropped.
     """
     kept: list[dict[str, Any]] = []
-    dropped = dict.fromkeys(("wrong", "unfinished", "duplicate", "over_cap"), 0)
+    dropped = dict.fromkeys(("error", "wrong", "unfinished", "duplicate", "over_cap"), 0)
     texts: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in rows:
         problem = (row["task"], row["id"])
@@ -51,6 +52,8 @@ def keep(rows: Iterable[dict[str, Any]], *, most_per_problem: int | None = None,
 def _reason_to_drop(
     row: dict[str, Any], kept_texts: set[str], most_per_problem: int | None, only_correct: bool
 ) -> str | None:
+    if row["correct"] is None:
+        return "error"
     if only_correct and not row["correct"]:
         return "wrong"
     if row["finish"] != "stop":

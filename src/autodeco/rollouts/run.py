@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ class RolloutSettings:
     """How a rollout samples.
 
     Attributes:
-        problems: number of different problems.
+        problems: number of different problems; ``None`` for all of the split.
         samples_per_problem: completions of each.
         split: the task's split that they come from.
         seed: of the problems and of the sampling.
@@ -40,7 +41,7 @@ class RolloutSettings:
         trace: keep T and P of each token in the rows (models with decoding heads only).
     """
 
-    problems: int
+    problems: int | None
     samples_per_problem: int = 8
     split: str = "train"
     seed: int = 0
@@ -60,7 +61,8 @@ class RolloutSummary:
         task: the task's name.
         samples: number of completions.
         correct: how many were right.
-        accuracy: ``correct / samples``.
+        errors: on how many the verifier itself failed: neither right nor wrong.
+        accuracy: ``correct / (samples - errors)``; NaN if the verifier failed on all.
         accuracy_interval: Wilson 95 % interval, which treats samples as independent; samples of one problem are not
             quite, so it is somewhat too narrow.
         stopped: how many the model ended itself.
@@ -70,6 +72,7 @@ class RolloutSummary:
     task: str
     samples: int
     correct: int
+    errors: int
     accuracy: float
     accuracy_interval: tuple[float, float]
     stopped: int
@@ -128,13 +131,15 @@ def rollout(
 def summarise(rows: Iterable[dict[str, Any]]) -> RolloutSummary:
     """Counts a rollout's rows, at least one."""
     kept = [(row["task"], row["correct"], row["finish"] == "stop", len(row["completion_ids"])) for row in rows]
-    correct = sum(row[1] for row in kept)
+    correct = sum(row[1] is True for row in kept)
+    judged = sum(row[1] is not None for row in kept)
     return RolloutSummary(
         task=kept[0][0],
         samples=len(kept),
         correct=correct,
-        accuracy=correct / len(kept),
-        accuracy_interval=wilson_interval(correct, len(kept)),
+        errors=len(kept) - judged,
+        accuracy=correct / judged if judged else math.nan,
+        accuracy_interval=wilson_interval(correct, judged) if judged else (0.0, 1.0),
         stopped=sum(row[2] for row in kept),
         mean_tokens=sum(row[3] for row in kept) / len(kept),
     )
@@ -166,7 +171,11 @@ def _sample(
 
 
 def to_row(task: Task, example: Example, drawn: Sample) -> dict[str, Any]:
-    """One line of a rollout: TRL's ``prompt`` and ``completion`` messages, the token ids and the verdict."""
+    """One line of a rollout: TRL's ``prompt`` and ``completion`` messages, the token ids and the verdict.
+
+    ``"correct"`` is ``None``, and ``"error"`` is there, where the verifier failed.
+    """
+    verdict = task.judge(example, drawn.text)
     row = {
         "id": example.id,
         "sample": drawn.sample_index,
@@ -175,10 +184,12 @@ def to_row(task: Task, example: Example, drawn: Sample) -> dict[str, Any]:
         "completion": [{"role": "assistant", "content": drawn.text}],
         "prompt_ids": drawn.prompt_ids,
         "completion_ids": drawn.completion_ids,
-        "correct": task.verify(example, drawn.text),
+        "correct": verdict.correct,
         "finish": drawn.finish,
         "answer": example.answer,
     }
+    if verdict.error is not None:
+        row["error"] = verdict.error
     if drawn.temperature is not None:
         row |= {"temperature": drawn.temperature, "top_p": drawn.top_p}
     return row

@@ -53,6 +53,53 @@ def _undecorated(text: str) -> str:
     return text.strip().strip("*_`$\"'“”").removesuffix(".").strip("*_`$\"'“” ")
 
 
+_LETTER = r"[(\[{]?\s*(?:\\(?:text|textbf|mathrm|mathbf)\s*\{\s*)?[(]?([A-J])(?![A-Za-z'’])"
+_BOXED_LETTER = re.compile(r"\\boxed\s*\{\s*" + _LETTER)
+# As in: the answer is (B); Answer: **B**; the correct option is B; I choose B.
+_STATED_LETTER = re.compile(
+    r"\b(?:answer|choice|option|choose|pick|select)\b\W{0,6}"
+    r"(?:(?:is|would be|must be|should be|option|choice)\b[\s:*_]*){0,3}"
+    r"[\s:=*_`\"“$]*" + _LETTER,
+    re.IGNORECASE,
+)
+_LONE_LETTER = re.compile(r"[\s*_`$(\[]*([A-J])[\s*_`$)\].:]*(?:$|[).:]\s)")
+
+
+def extract_choice(completion: str) -> str | None:
+    """Returns the letter (A to J) that a completion chooses, or ``None``.
+
+    In this order: the last boxed letter; the last letter after "answer is", "Answer:", "option" or the like; a last or
+    first line that is a letter ("B", "(B)", "**B.**") or begins with one as lists do ("B) because"). Letters elsewhere
+    in prose do not count: "A" and "I" are words.
+    """
+    for pattern in (_BOXED_LETTER, _STATED_LETTER):
+        letters = [letter for letter in pattern.findall(completion) if letter.isupper()]
+        if letters:
+            return str(letters[-1])
+    lines = [line.strip() for line in completion.strip().splitlines() if line.strip()]
+    for line in (lines[-1], lines[0]) if lines else ():
+        lone = _LONE_LETTER.match(line)
+        if lone:
+            return lone[1]
+    return None
+
+
+def same_choice(answer: str, completion: str) -> bool:
+    """Whether the completion chooses this letter."""
+    return extract_choice(completion) == answer.strip().upper()
+
+
+def same_math(answer: str, completion: str) -> bool:
+    """Whether the completion's final answer equals this LaTeX expression, by math-verify.
+
+    Raises:
+        MissingDependencyError: math-verify is not installed.
+    """
+    from autodeco.tasks.mathematics import compare
+
+    return compare(answer, completion).correct
+
+
 def same_text(answer: str, completion: str) -> bool:
     """Whether the completion's final answer is this text, apart from case and white space."""
     return " ".join(extract_answer(completion).split()).casefold() == " ".join(answer.split()).casefold()
@@ -67,7 +114,12 @@ def same_number(answer: str, completion: str) -> bool:
     return needed is not None and abs(float(found) - float(needed)) <= 1e-9 * max(1.0, abs(float(needed)))
 
 
-VERIFIERS: dict[str, Callable[[str, str], bool]] = {"exact": same_text, "number": same_number}
+VERIFIERS: dict[str, Callable[[str, str], bool]] = {
+    "choice": same_choice,
+    "exact": same_text,
+    "math": same_math,
+    "number": same_number,
+}
 
 
 def get_verifier(name: str) -> Callable[[str, str], bool]:
@@ -79,3 +131,20 @@ def get_verifier(name: str) -> Callable[[str, str], bool]:
     if name not in VERIFIERS:
         raise DataError(f"unknown verifier '{name}'.{did_you_mean(name, VERIFIERS)}")
     return VERIFIERS[name]
+
+
+def final_answer(verifier: str, completion: str) -> str | None:
+    """Returns what a verifier compares, equal for answers that it takes as equal; ``None`` if there is none.
+
+    Of mathematics that is as far as SymPy writes equal expressions alike: 1/2 and 2/4, not always more.
+    """
+    if verifier == "choice":
+        return extract_choice(completion)
+    if verifier == "math":
+        from autodeco.tasks.mathematics import compare
+
+        return compare("0", completion).answer
+    if verifier == "number":
+        number = extract_number(completion)
+        return None if number is None else f"{float(number):.15g}"
+    return " ".join(extract_answer(completion).split()).casefold() or None

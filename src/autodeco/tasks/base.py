@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autodeco.errors import DataError, did_you_mean
+from autodeco.tasks.answers import extract_answer
 
 # Tenths of all problems that belong to each split.
 _SPLITS = {"train": range(0, 6), "validation": range(6, 8), "test": range(8, 10)}
@@ -34,6 +35,25 @@ class Example:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What a verifier found in one completion.
+
+    Attributes:
+        correct: whether it reaches the right answer; ``None`` if the verifier itself failed, which says nothing about
+            the completion.
+        answer: the final answer in a form that is equal for equal answers, for majority votes; ``None`` if there is
+            none, or if the task's completions cannot be voted on (programs, free text).
+        details: what else was measured, as JSON types.
+        error: ``"Type: message"`` of what the verifier raised, else ``None``.
+    """
+
+    correct: bool | None
+    answer: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    error: str | None = None
+
+
 class Task(ABC):
     """Prompts with a verifier.
 
@@ -44,23 +64,41 @@ class Task(ABC):
     name: str
 
     @abstractmethod
-    def examples(self, split: str, count: int, seed: int) -> list[Example]:
-        """Returns ``count`` different problems of one split.
+    def examples(self, split: str, count: int | None, seed: int) -> list[Example]:
+        """Returns ``count`` different problems of one split, or all of it.
 
         No problem is in two splits, whatever the seeds: see :func:`split_of`.
 
         Args:
             split: ``"train"``, ``"validation"`` or ``"test"``.
-            count: how many, at least 1.
+            count: how many, at least 1; ``None`` for all, in the order of their source.
             seed: which ones; the same seed gives the same problems.
 
         Raises:
-            DataError: unknown split, or the split has fewer problems.
+            DataError: unknown split, the split has fewer problems, or all of an endless stream were asked for.
         """
 
     @abstractmethod
     def verify(self, example: Example, completion: str) -> bool:
         """Tells whether a completion reaches the example's answer."""
+
+    def final_answer(self, example: Example, completion: str) -> str | None:
+        """The completion's final answer, equal for equal answers; ``None`` if there is none to vote on."""
+        return extract_answer(completion) or None
+
+    def check(self, example: Example, completion: str) -> Verdict:
+        """Verifies and takes out the final answer; tasks that measure more override this. May raise."""
+        return Verdict(self.verify(example, completion), self.final_answer(example, completion))
+
+    def judge(self, example: Example, completion: str) -> Verdict:
+        """:meth:`check`, and never an exception: a verifier that fails on one sample must not end a run of thousands.
+
+        The sample then counts as an error (``correct`` is ``None``), not as wrong.
+        """
+        try:
+            return self.check(example, completion)
+        except Exception as error:
+            return Verdict(None, error=f"{type(error).__name__}: {error}")
 
     def fingerprint(self) -> dict[str, Any]:
         """What results depend on, as JSON types: runs with different fingerprints are not continued or compared."""
@@ -85,7 +123,7 @@ def prompt_id(prompt: str) -> str:
 def take(
     candidates: Iterable[tuple[str, Example]],
     split: str,
-    count: int,
+    count: int | None,
     task: str,
     own_split: Callable[[Example], str | None] = lambda _: None,
 ) -> list[Example]:
@@ -94,7 +132,7 @@ def take(
     Args:
         candidates: ``(problem text, example)``; text that was seen before is skipped.
         split: the split to keep.
-        count: how many.
+        count: how many; ``None`` for all, if there is at least one.
         task: the task's name, for errors.
         own_split: the split that an example names itself, or ``None`` for :func:`split_of` its text.
 
@@ -103,7 +141,7 @@ def take(
     """
     if split not in _SPLITS:
         raise DataError(f"task '{task}': unknown split '{split}'.{did_you_mean(split, _SPLITS)}")
-    if count < 1:
+    if count is not None and count < 1:
         raise DataError(f"task '{task}': at least 1 problem is needed, {count} were asked for.")
     chosen: dict[str, Example] = {}
     for prompt, example in candidates:
@@ -111,7 +149,9 @@ def take(
             chosen[prompt] = example
             if len(chosen) == count:
                 return list(chosen.values())
+    if count is None and chosen:
+        return list(chosen.values())
     raise DataError(
-        f"task '{task}': {count} different {split} problems were asked for, and only {len(chosen)} were found. Ask for "
-        f"fewer, or use a task with more problems."
+        f"task '{task}': {'any' if count is None else count} different {split} problems were asked for, and only "
+        f"{len(chosen)} were found. Ask for fewer, or use a task with more problems."
     )

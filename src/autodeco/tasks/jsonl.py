@@ -9,7 +9,7 @@ from typing import Any
 
 from autodeco.errors import DataError
 from autodeco.files import read_jsonl
-from autodeco.tasks.answers import get_verifier
+from autodeco.tasks.answers import final_answer, get_verifier
 from autodeco.tasks.base import Example, Task, prompt_id, take
 
 
@@ -21,7 +21,8 @@ class JsonlTask(Task):
 
     Args:
         path: the file.
-        verifier: ``"exact"`` (same final text) or ``"number"`` (same final number).
+        verifier: how answers are compared: a name in :data:`autodeco.tasks.answers.VERIFIERS` (``"number"``,
+            ``"exact"``, ``"choice"``, ``"math"``).
         name: what this task is called; the file's name without suffix if not given.
 
     Raises:
@@ -37,16 +38,21 @@ class JsonlTask(Task):
         if not self._examples:
             raise DataError(f"{self.path}: no problems; at least one line with 'prompt' and 'answer' is needed.")
 
-    def examples(self, split: str, count: int, seed: int) -> list[Example]:
+    def examples(self, split: str, count: int | None, seed: int) -> list[Example]:
         """Picks different problems of one split in an order that the seed decides; see :meth:`Task.examples`."""
         order = list(self._examples)
-        random.Random(seed).shuffle(order)
+        if count is not None:
+            random.Random(seed).shuffle(order)
         candidates = ((_prompt_text(example.messages), example) for example in order)
         return take(candidates, split, count, self.name, own_split=lambda example: example.metadata.get("split"))
 
     def verify(self, example: Example, completion: str) -> bool:
         """Compares the completion's final answer with the example's."""
         return self._verify(example.answer, completion)
+
+    def final_answer(self, example: Example, completion: str) -> str | None:
+        """What the verifier compares."""
+        return final_answer(self.verifier, completion)
 
     def fingerprint(self) -> dict[str, Any]:
         """The verifier and a hash of the file's content; where the file lies does not matter."""

@@ -53,17 +53,27 @@ class ReasoningGymTask(Task):
         self._scorer = self._dataset(size=1, seed=0)
         self._shot_questions = {question for question, _ in self.shots}
 
-    def examples(self, split: str, count: int, seed: int) -> list[Example]:
+    def examples(self, split: str, count: int | None, seed: int) -> list[Example]:
         """Draws different problems of one split; see :meth:`Task.examples`."""
+        if count is None:
+            raise DataError(
+                f"task '{self.name}': reasoning-gym makes problems without end, so there is no such thing as "
+                f"all of them. Say how many."
+            )
         return take(self._stream(seed, count), split, count, self.name)
 
     def verify(self, example: Example, completion: str) -> bool:
         """Scores the completion's final answer with reasoning-gym's own ``score_answer``; only a full score counts."""
-        answer = extract_number(completion) if self.answer_kind == "number" else extract_answer(completion)
+        answer = self.final_answer(example, completion)
         if not answer:
             return False
         entry = {"question": example.metadata["question"], "answer": example.answer, "metadata": example.metadata}
         return float(self._scorer.score_answer(answer, entry)) > 0.99
+
+    def final_answer(self, example: Example, completion: str) -> str | None:
+        """The completion's final number, or its final text, as :attr:`answer_kind` says."""
+        answer = extract_number(completion) if self.answer_kind == "number" else extract_answer(completion)
+        return answer or None
 
     def fingerprint(self) -> dict[str, Any]:
         """Family, settings and wording: all that decides which prompts there are and what counts as right."""
