@@ -1,0 +1,254 @@
+"""Goes over hidden states twice: first to find the constants, then to measure every token against them.
+
+Logits live for one small piece of a chunk. What is kept of a token are some 40 numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from autodeco import distribution
+from autodeco.errors import DataError
+from autodeco.evaluation.diagnosis import tokens
+from autodeco.evaluation.diagnosis.result import Constants, Diagnosis, MeasuredTokens, summed_up
+from autodeco.heads import DecodingHeads
+from autodeco.objectives.eager import LMHead
+from autodeco.training.hidden_states import HiddenStateStore, StoredDataset
+
+_PIECE_ELEMENTS = 4_194_304  # logits at once: 16 MB of float32, and about six temporaries of that size
+_STORED_CHUNK = 4096
+# Inverse temperatures at which the sums over tokens are known exactly; between them a cubic (tokens.py).
+_GRID = torch.logspace(np.log10(0.5), np.log10(20.0), 16, dtype=torch.float64)
+
+
+class Chunk(NamedTuple):
+    """Some teacher-forced tokens.
+
+    Attributes:
+        hidden_states: ``[N, H]``, the input of ``lm_head``.
+        targets: ``[N]``, the token that follows each.
+        trajectories: ``[N]``, which trajectory each is of: tokens of one are not independent.
+    """
+
+    hidden_states: Tensor
+    targets: Tensor
+    trajectories: Tensor
+
+
+def diagnose(
+    chunks: Iterable[Chunk],
+    heads: DecodingHeads,
+    lm_head: LMHead,
+    *,
+    data: str,
+    constants: Constants | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Diagnosis:
+    """Measures whether the heads' temperature (and top-p) is better than a constant.
+
+    Args:
+        chunks: gone over twice, so a list or an object that can be iterated again, not a generator.
+        heads: trained, on the same device as the chunks.
+        lm_head: ``[V, H]``, or a function from hidden states ``[N, H]`` to logits ``[N, V]``.
+        data: what the tokens are, for the record ("test trajectories of ...").
+        constants: temperatures and top-p from elsewhere (training data) to measure against; ``None`` takes the best
+            constant and the heads' means on these tokens, which is the hardest comparison for the heads.
+        resamples: bootstrap draws over trajectories.
+        seed: of those.
+
+    Raises:
+        DataError: no tokens, fewer than two trajectories, or ``chunks`` can be iterated only once.
+    """
+    if iter(chunks) is chunks:
+        raise DataError("the diagnosis goes over its chunks twice: give a list or a re-iterable object, no generator.")
+    with torch.no_grad():
+        surveyed = [_survey(piece, heads) for piece in _pieces(chunks, lm_head, heads)]
+        if not surveyed:
+            raise DataError("the diagnosis found no tokens. Give trajectories with at least one completion token.")
+        survey = _Survey(*(torch.cat(parts) for parts in zip(*surveyed, strict=True)))
+        quintiles = _quintiles(survey.entropy.numpy())
+        own_betas = [_best_beta(survey, torch.from_numpy(quintiles == group)) for group in range(5)]
+        found = constants or Constants(
+            temperature=1 / _best_beta(survey, slice(None)),
+            mean_temperature=float(survey.temperature.mean()),
+            mean_top_p=None if heads.top_p_head is None else float(survey.top_p.mean()),
+            chosen_on="these tokens",
+        )
+        group_betas = torch.tensor(own_betas, dtype=torch.float64)[torch.from_numpy(quintiles)]
+        measured = _measure_all(chunks, heads, lm_head, found, group_betas)
+    everything = {
+        **measured,
+        "entropy": survey.entropy.numpy(),
+        "temperature": survey.temperature.numpy(),
+        "top_p": survey.top_p.numpy(),
+    }
+    taken = MeasuredTokens(everything, survey.trajectory.numpy(), quintiles, [1 / beta for beta in own_betas])
+    return summed_up(taken, found, data, resamples, seed)
+
+
+def diagnose_store(
+    store: HiddenStateStore,
+    heads: DecodingHeads,
+    lm_head: LMHead,
+    *,
+    rows: Sequence[int] | None = None,
+    data: str | None = None,
+    constants: Constants | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Diagnosis:
+    """:func:`diagnose` on a hidden-state store; every row is a trajectory.
+
+    Args:
+        store: filled.
+        heads: trained, on the CPU like the store's states.
+        lm_head: of the base that filled the store.
+        rows: only these (held-out ones); ``None`` for all.
+        data: what the tokens are; the store's folder if not given.
+        constants: see :func:`diagnose`.
+        resamples: see :func:`diagnose`.
+        seed: see :func:`diagnose`.
+
+    Raises:
+        StoreError: a shard cannot be read.
+        DataError: see :func:`diagnose`.
+    """
+    dataset = StoredDataset(store)
+    chunks = _StoredChunks(dataset, list(range(len(dataset)) if rows is None else rows))
+    name = data or f"{len(chunks.rows):,} stored trajectories of {store.identity.model}"
+    return diagnose(chunks, heads, lm_head, data=name, constants=constants, resamples=resamples, seed=seed)
+
+
+class _StoredChunks:
+    """Rows of a store, some thousand tokens together."""
+
+    def __init__(self, dataset: StoredDataset, rows: list[int]) -> None:
+        self.rows = rows
+        self._dataset = dataset
+
+    def __iter__(self) -> Iterator[Chunk]:
+        pending: list[Chunk] = []
+        for row in self.rows:
+            example = self._dataset[row]
+            targets = example["targets"]
+            pending.append(Chunk(example["hidden_states"], targets, torch.full((len(targets),), row)))
+            if sum(len(chunk.targets) for chunk in pending) >= _STORED_CHUNK:
+                yield Chunk(*(torch.cat(parts) for parts in zip(*pending, strict=True)))
+                pending = []
+        if pending:
+            yield Chunk(*(torch.cat(parts) for parts in zip(*pending, strict=True)))
+
+
+class _Survey(NamedTuple):
+    """What the first pass knows of each token; ``[N]``, the sums ``[N, G]`` float32; on the CPU."""
+
+    trajectory: Tensor
+    entropy: Tensor
+    temperature: Tensor
+    top_p: Tensor
+    values: Tensor
+    slopes: Tensor
+
+
+class _Piece(NamedTuple):
+    chunk: Chunk
+    logits: Tensor  # [n, V] float32 or float64
+
+
+def _pieces(chunks: Iterable[Chunk], lm_head: LMHead, heads: DecodingHeads) -> Iterator[_Piece]:
+    vocab_size = (heads.config.vocab_size or 131_072) if callable(lm_head) else lm_head.shape[0]
+    size = max(1, _PIECE_ELEMENTS // vocab_size)
+    for chunk in chunks:
+        for start in range(0, len(chunk.targets), size):
+            piece = Chunk(*(part[start : start + size] for part in chunk))
+            hidden = piece.hidden_states
+            # Stored states are bfloat16; a function casts them itself, or is given a precision that it takes.
+            logits = lm_head(hidden) if callable(lm_head) else hidden.to(lm_head.dtype) @ lm_head.T
+            yield _Piece(piece, distribution.as_working_precision(logits))
+
+
+def _heads_values(piece: _Piece, heads: DecodingHeads) -> tuple[Tensor, Tensor, distribution.ScaledRows]:
+    """T ``[n]`` as it divides the logits, P ``[n]``, and the scaled logits."""
+    hidden = piece.chunk.hidden_states
+    temperature = heads.temperature(hidden)
+    rows = distribution.scale_rows(
+        piece.logits, temperature, heads.config.min_temperature, statistics=heads.needs_statistics
+    )
+    top_p = heads.top_p(hidden, temperature, rows.statistics)
+    return temperature.clamp(min=heads.config.min_temperature).double(), top_p.double(), rows
+
+
+def _survey(piece: _Piece, heads: DecodingHeads) -> _Survey:
+    temperature, top_p, _ = _heads_values(piece, heads)
+    on_grid = [tokens.log_probability(piece.logits, piece.chunk.targets, beta) for beta in _GRID]
+    found = (
+        piece.chunk.trajectories,
+        tokens.entropy(piece.logits),
+        temperature,
+        top_p,
+        torch.stack([slopes.value for slopes in on_grid], dim=-1).float(),
+        torch.stack([slopes.first for slopes in on_grid], dim=-1).float(),
+    )
+    return _Survey(*(values.cpu() for values in found))
+
+
+def _best_beta(survey: _Survey, tokens_of: slice | Tensor) -> float:
+    values, slopes = survey.values[tokens_of].double().sum(0), survey.slopes[tokens_of].double().sum(0)
+    return tokens.best_common_beta(_GRID, values, slopes)
+
+
+def _quintiles(entropies: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The fifth that each token's entropy is in, 0 to 4; equal entropies may be in two fifths, for equal sizes."""
+    ranks = np.empty(len(entropies), dtype=np.int64)
+    ranks[np.argsort(entropies, kind="stable")] = np.arange(len(entropies))
+    return ranks * 5 // len(entropies)
+
+
+def _measure_all(
+    chunks: Iterable[Chunk], heads: DecodingHeads, lm_head: LMHead, constants: Constants, group_betas: Tensor
+) -> dict[str, NDArray[np.float64]]:
+    found: list[dict[str, Tensor]] = []
+    start = 0
+    for piece in _pieces(chunks, lm_head, heads):
+        end = start + len(piece.chunk.targets)
+        found.append(_measure(piece, heads, constants, group_betas[start:end].to(piece.logits.device)))
+        start = end
+    return {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}
+
+
+def _measure(piece: _Piece, heads: DecodingHeads, constants: Constants, group_betas: Tensor) -> dict[str, Tensor]:
+    logits, targets = piece.logits, piece.chunk.targets
+    temperature, top_p, rows = _heads_values(piece, heads)
+    lowest, highest = (torch.full_like(temperature, bound) for bound in tokens.OPTIMUM_RANGE)
+    # The range is widened to the heads' own T, so that the optimum is never worse than the heads.
+    low, high = 1 / torch.maximum(highest, temperature), 1 / torch.minimum(lowest, temperature)
+    mean = tokens.log_probability(logits, targets, torch.tensor(1 / constants.mean_temperature, device=logits.device))
+    found = {
+        "default": tokens.value(logits, targets, 1.0),
+        "constant": tokens.value(logits, targets, 1 / constants.temperature),
+        "mean": mean.value,
+        "heads": tokens.value(logits, targets, 1 / temperature),
+        "group_constants": tokens.value(logits, targets, group_betas),
+        "optimum": tokens.value(logits, targets, tokens.best_beta(logits, targets, low, high)),
+        # ∂ log p / ∂T = g'(β) · ∂β/∂T, and ∂β/∂T = -β².
+        "slope": -mean.first / constants.mean_temperature**2,
+    }
+    if constants.mean_top_p is not None:
+        for name, threshold in (("heads", top_p), ("constant", torch.full_like(top_p, constants.mean_top_p))):
+            found |= _nucleus(rows.logits, targets, threshold, name)
+    return {name: values.cpu() for name, values in found.items()}
+
+
+def _nucleus(scaled: Tensor, targets: Tensor, top_p: Tensor, name: str) -> dict[str, Tensor]:
+    """Log-mass that a nucleus of ``softmax(l / T)`` keeps, and whether the target is outside it."""
+    mask = distribution.nucleus_mask(scaled, top_p)
+    kept = scaled.masked_fill(~mask, -torch.inf).logsumexp(-1) - scaled.logsumexp(-1)
+    outside = ~mask.gather(-1, targets.long().unsqueeze(-1)).squeeze(-1)
+    return {f"log_mass_{name}": kept.double(), f"outside_{name}": outside.double()}
