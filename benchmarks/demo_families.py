@@ -22,15 +22,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from autodeco.bundled import BUNDLED_MODEL, resolve_model
 from autodeco.files import atomic_write_text, read_jsonl
-from autodeco.rollouts import RolloutSettings, rollout, sample
+from autodeco.rollouts import RolloutSettings, Sampling, TransformersSampler, rollout
 from autodeco.tasks import ReasoningGymTask, Task, demo_tasks
 
 SEED = 20251
 PROBLEMS, SAMPLES, MAX_NEW_TOKENS = 25, 8, 48
 STRATEGIES: dict[str, dict[str, Any]] = {
-    "T = 1": {"temperature": 1.0, "samples_per_problem": SAMPLES},
-    "T = 0.5": {"temperature": 0.5, "samples_per_problem": SAMPLES},
-    "greedy": {"do_sample": False, "samples_per_problem": 1},
+    "T = 1": {"strategy": "default", "samples_per_problem": SAMPLES},
+    "T = 0.5": {"strategy": "static:temperature=0.5", "samples_per_problem": SAMPLES},
+    "greedy": {"strategy": "greedy", "samples_per_problem": 1},
 }
 RESULTS = Path(__file__).parent / "results" / "demo_families"
 RUNS = Path(__file__).parents[1] / "runs" / "demo_families"
@@ -129,7 +129,7 @@ def measure(task: Task, strategy: str, model: Any, tokenizer: Any) -> dict[str, 
         **STRATEGIES[strategy],
     )
     started, fresh = time.perf_counter(), not path.exists()
-    summary = rollout(task, model, tokenizer, path, settings, model_name=BUNDLED_MODEL)
+    summary = rollout(task, TransformersSampler(model, tokenizer), path, settings, model_name=BUNDLED_MODEL)
     seconds = time.perf_counter() - started
     prompt_lengths = [len(row["prompt_ids"]) for _, row in read_jsonl(path)]
     row = {
@@ -156,7 +156,8 @@ def precision_speed(folder: str, tokenizer: Any) -> dict[str, float]:
     for dtype in (torch.float32, torch.bfloat16):
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
         started = time.perf_counter()
-        drawn = list(sample(model, tokenizer, prompts, samples_per_prompt=8, max_new_tokens=24, seed=SEED))
+        sampling = Sampling(samples_per_prompt=8, max_new_tokens=24, seed=SEED)
+        drawn = [one for batch in TransformersSampler(model, tokenizer).draw(prompts, sampling) for one in batch]
         tokens = sum(len(completion.completion_ids) for completion in drawn)
         speeds[str(dtype).removeprefix("torch.")] = tokens / (time.perf_counter() - started)
     return speeds

@@ -29,6 +29,12 @@ def as_working_precision(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
+def entropy(logits: Tensor) -> Tensor:
+    """Shannon's entropy of ``softmax(logits)``, ``[...]`` in nats, for logits ``[..., V]``; 0 of a single token."""
+    summands: Tensor = torch.special.entr(as_working_precision(logits).softmax(-1))
+    return summands.sum(-1)
+
+
 def scale(logits: Tensor, temperature: Tensor, min_temperature: float = 0.01) -> Tensor:
     """Divides logits by a temperature for each position.
 

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from transformers.utils import ModelOutput
 
-from autodeco import outputs
+from autodeco import distribution, outputs
 
 if TYPE_CHECKING:
     from autodeco.modeling import AutoDecoForCausalLM
 
+# Fields that a trace adds to an output.
+TRACED = ("temperature", "top_p", "entropy")
 # Settings of Transformers' modes in which a forward pass does not yield exactly one kept token for every row.
 _OTHER_MODES = (
     *("assistant_model", "assistant_early_exit", "prompt_lookup_num_tokens", "use_mtp", "custom_generate"),
@@ -25,7 +27,7 @@ _OTHER_MODES = (
 def generate_with_trace(
     model: AutoDecoForCausalLM, generate: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> ModelOutput:
-    """Calls Transformers' ``generate`` and adds ``temperature`` and ``top_p`` ``[B, new tokens]`` to its output.
+    """Calls Transformers' ``generate`` and adds :data:`TRACED`, each ``[B, new tokens]``, to its output.
 
     Where beams are reordered or draft tokens rejected, values are computed afterwards in one teacher-forced pass.
     """
@@ -36,20 +38,19 @@ def generate_with_trace(
     new_tokens = result.sequences.shape[1] - prompt.shape[1]
     if _one_token_a_step(model, args, kwargs):
         steps = trace[len(trace) - new_tokens :]  # a prompt read in chunks takes further passes before the first token
-        temperature = torch.stack([step[0] for step in steps], dim=1)
-        top_p = torch.stack([step[1] for step in steps], dim=1)
+        values = [torch.stack(of_steps, dim=1) for of_steps in zip(*steps, strict=True)]
     else:
-        temperature, top_p = teacher_forced_trace(model, result.sequences, prompt_mask, prompt.shape[1])
+        values = teacher_forced_trace(model, result.sequences, prompt_mask, prompt.shape[1])
     ended = _after_end(model, args, kwargs, result.sequences[:, prompt.shape[1] :])
-    nan = float("nan")
-    return outputs.extend(result, temperature=temperature.masked_fill(ended, nan), top_p=top_p.masked_fill(ended, nan))
+    masked = (value.masked_fill(ended, float("nan")) for value in values)
+    return outputs.extend(result, **dict(zip(TRACED, masked, strict=True)))
 
 
 @torch.no_grad()
 def teacher_forced_trace(
     model: AutoDecoForCausalLM, sequences: Tensor, prompt_mask: Tensor, prompt_length: int
-) -> tuple[Tensor, Tensor]:
-    """Temperature and top-p of every token after the prompt, in one pass over given sequences.
+) -> list[Tensor]:
+    """Temperature, top-p and entropy at every token after the prompt, in one pass over given sequences.
 
     Args:
         model: the model.
@@ -58,7 +59,7 @@ def teacher_forced_trace(
         prompt_length: number of positions before the first token to report.
 
     Returns:
-        Temperature and top-p, each ``[B, S - prompt_length]``.
+        What :data:`TRACED` names, each ``[B, S - prompt_length]``.
     """
     new_tokens = sequences.shape[1] - prompt_length
     mask = torch.cat([prompt_mask, prompt_mask.new_ones(len(sequences), new_tokens)], dim=1)[:, :-1]
@@ -72,8 +73,9 @@ def teacher_forced_trace(
         if "logits_to_keep" in accepted:
             kwargs["logits_to_keep"] = new_tokens
         output = model(**kwargs)
-        rows.append((output.temperature[:, -new_tokens:], output.top_p[:, -new_tokens:]))
-    return torch.cat([row[0] for row in rows]), torch.cat([row[1] for row in rows])
+        values = (output.temperature, output.top_p, distribution.entropy(output.logits[:, -new_tokens:]))
+        rows.append([value[:, -new_tokens:] for value in values])
+    return [torch.cat(values) for values in zip(*rows, strict=True)]
 
 
 def _prompt(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 from transformers.utils import ModelOutput
 
-from autodeco import outputs
+from autodeco import distribution, outputs
 from autodeco.config import AutoDecoConfig
 from autodeco.errors import CheckpointError, ConfigError
 from autodeco.heads import DecodingHeads
@@ -50,7 +50,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
 
     autodeco_config: AutoDecoConfig
     decoding_heads: DecodingHeads
-    _heads_enabled = True
+    heads_enabled = True  # off: the model is its bare base
     _strategy: Strategy | None = None  # stands in the heads' place where decode_with has put one
 
     def __init__(self, *_: Any, **__: Any) -> None:
@@ -158,7 +158,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         """
         if objective is not None:
             return self._training_output(objective, *args, **kwargs)
-        if not self._heads_enabled:
+        if not self.heads_enabled:
             return super().forward(*args, **kwargs)
         return_dict = kwargs.pop("return_dict", None)
         output = super().forward(*args, return_dict=True, **kwargs)
@@ -166,7 +166,8 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         shaper = self.decoding_heads if self._strategy is None else self._strategy
         shaped = shaper.shape(hidden_states, output.logits)
         if (trace := outputs.active_trace()) is not None:
-            trace.append((shaped.temperature[:, -1].detach(), shaped.top_p[:, -1].detach()))
+            last = (shaped.temperature[:, -1], shaped.top_p[:, -1], distribution.entropy(shaped.logits[:, -1]))
+            trace.append(tuple(value.detach() for value in last))
         output = outputs.extend(
             output,
             base_logits=output.logits,
@@ -185,8 +186,9 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             **kwargs: as in Transformers.
 
         Returns:
-            Transformers' result. With ``trace``, its output object (as with ``return_dict_in_generate=True``) with two
-            more fields, ``temperature`` and ``top_p``, each ``[B, new tokens]``; NaN after a sequence's end.
+            Transformers' result. With ``trace``, its output object (as with ``return_dict_in_generate=True``) with
+            three more fields, ``temperature``, ``top_p`` and ``entropy`` (of the distribution sampled from, in nats),
+            each ``[B, new tokens]``; NaN after a sequence's end.
         """
         if self._strategy is not None and self._strategy.greedy:
             kwargs.setdefault("do_sample", False)
@@ -207,12 +209,12 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         Raises:
             ConfigError: there is no such strategy, or it needs a head that the model lacks.
         """
-        before = self._strategy, self._heads_enabled
-        self._strategy, self._heads_enabled = get_strategy(strategy).bind(self.decoding_heads), True
+        before = self._strategy, self.heads_enabled
+        self._strategy, self.heads_enabled = get_strategy(strategy).bind(self.decoding_heads), True
         try:
             yield
         finally:
-            self._strategy, self._heads_enabled = before
+            self._strategy, self.heads_enabled = before
 
     @contextmanager
     def disable_heads(self) -> Iterator[None]:
@@ -220,11 +222,11 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
 
         The generation configuration stays neutral, so ``generate`` samples at temperature 1 unless told otherwise.
         """
-        before, self._heads_enabled = self._heads_enabled, False
+        before, self.heads_enabled = self.heads_enabled, False
         try:
             yield
         finally:
-            self._heads_enabled = before
+            self.heads_enabled = before
 
     def lm_head_inputs(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor:
         """Runs the frozen base up to, not including, its ``lm_head``: what the heads are trained on.

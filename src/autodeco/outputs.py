@@ -13,8 +13,8 @@ from transformers.utils import ModelOutput
 
 from autodeco.objectives.output import ObjectiveOutput
 
-# One (temperature [B], top_p [B]) pair for each forward pass.
-Trace = list[tuple[Tensor, Tensor]]
+# For each forward pass: temperature, top-p and entropy of its last position, each [B].
+Trace = list[tuple[Tensor, ...]]
 
 _STATE = threading.local()
 # Output classes made so far (each base class is always extended by the same fields). A plain dictionary, because
@@ -56,7 +56,7 @@ def active_trace() -> Trace | None:
 
 @contextmanager
 def recording() -> Iterator[Trace]:
-    """Collects temperature and top-p of the last position of every AutoDeco forward pass in this thread."""
+    """Collects temperature, top-p and entropy at the last position of every AutoDeco forward pass in this thread."""
     previous = active_trace()
     trace: Trace = []
     _STATE.trace = trace

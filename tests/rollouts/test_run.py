@@ -8,37 +8,17 @@ from filelock import FileLock
 
 from autodeco.errors import DataError, RunFolderError
 from autodeco.files import read_jsonl
-from autodeco.rollouts import RolloutSettings, rollout
-from autodeco.rollouts import run as run_module
-from autodeco.tasks import Example, Task
-from autodeco.tasks.base import take
+from autodeco.rollouts import RolloutSettings, TransformersSampler, rollout
 from tests.conftest import byte_tokenizer, tiny_llama
+from tests.rollouts.letters import Letters
 
 SETTINGS = RolloutSettings(problems=4, samples_per_problem=3, max_new_tokens=4, batch_size=6, seed=3)
 
 
-class Letters(Task):
-    """Right if the completion holds an "a"."""
-
-    name = "letters"
-
-    def examples(self, split, count, seed):
-        texts = [f"Say {number}" for number in range(seed, seed + 50)]
-        pairs = ((text, Example(text, [{"role": "user", "content": text}], "a")) for text in texts)
-        return take(pairs, split, count, self.name)
-
-    def verify(self, example, completion):
-        return example.answer in completion
-
-
 @pytest.fixture
-def tokenizer():
-    return byte_tokenizer()
-
-
-@pytest.fixture
-def model(tokenizer):
-    return tiny_llama(vocab_size=len(tokenizer))
+def sampler():
+    tokenizer = byte_tokenizer()
+    return TransformersSampler(tiny_llama(vocab_size=len(tokenizer)), tokenizer)
 
 
 @pytest.fixture
@@ -50,8 +30,8 @@ def _rows(path):
     return [row for _, row in read_jsonl(path)]
 
 
-def test_rows_hold_what_training_needs(model, tokenizer, path):
-    summary = rollout(Letters(), model, tokenizer, path, SETTINGS, model_name="tiny")
+def test_rows_hold_what_training_needs(sampler, path):
+    summary = rollout(Letters(), sampler, path, SETTINGS, model_name="tiny")
     rows = _rows(path)
     assert {(row["id"], row["sample"]) for row in rows} == {
         (example.id, index) for example in Letters().examples("train", 4, 3) for index in range(3)
@@ -72,66 +52,74 @@ def test_rows_hold_what_training_needs(model, tokenizer, path):
 
 
 @pytest.mark.parametrize("bytes_left", [0, 10, 700, 1500, 3000])
-def test_a_killed_rollout_goes_on_with_nothing_lost_or_doubled(model, tokenizer, path, bytes_left):
-    rollout(Letters(), model, tokenizer, path, SETTINGS)
+def test_a_killed_rollout_goes_on_with_nothing_lost_or_doubled(sampler, path, bytes_left):
+    rollout(Letters(), sampler, path, SETTINGS, model_name="tiny")
     whole = path.read_bytes()
     path.write_bytes(whole[:bytes_left])  # what kill -9 leaves, in the middle of a line or not
     progress = []
-    rollout(Letters(), model, tokenizer, path, SETTINGS, on_progress=lambda *p: progress.append(p))
+    rollout(Letters(), sampler, path, SETTINGS, model_name="tiny", on_progress=lambda *p: progress.append(p))
     assert path.read_bytes() == whole
     assert progress[0] == (whole[:bytes_left].count(b"\n"), 12)
     assert progress[-1] == (12, 12)
 
 
-def test_ctrl_c_leaves_a_file_that_goes_on(model, tokenizer, path):
+def test_ctrl_c_leaves_a_file_that_goes_on(sampler, path):
     def stop(finished, _):
         if finished == 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rollout(Letters(), model, tokenizer, path, SETTINGS, on_progress=stop)
+        rollout(Letters(), sampler, path, SETTINGS, model_name="tiny", on_progress=stop)
     assert len(_rows(path)) == 6
-    assert rollout(Letters(), model, tokenizer, path, SETTINGS).samples == 12
+    assert rollout(Letters(), sampler, path, SETTINGS, model_name="tiny").samples == 12
 
 
-def test_a_finished_rollout_samples_nothing(model, tokenizer, path, monkeypatch):
-    first = rollout(Letters(), model, tokenizer, path, SETTINGS)
-    monkeypatch.setattr(run_module, "sample_batches", None)
-    assert rollout(Letters(), model, tokenizer, path, SETTINGS) == first
+def test_a_finished_rollout_samples_nothing(sampler, path, monkeypatch):
+    first = rollout(Letters(), sampler, path, SETTINGS, model_name="tiny")
+    monkeypatch.setattr(sampler, "draw", None)
+    assert rollout(Letters(), sampler, path, SETTINGS, model_name="tiny") == first
 
 
-def test_other_settings_are_refused_and_named(model, tokenizer, path):
-    rollout(Letters(), model, tokenizer, path, SETTINGS)
-    with pytest.raises(RunFolderError, match=r"settings\.temperature is 1\.0 there and 0\.5 here"):
-        rollout(Letters(), model, tokenizer, path, dataclasses.replace(SETTINGS, temperature=0.5))
+def test_other_settings_are_refused_and_named(sampler, path):
+    rollout(Letters(), sampler, path, SETTINGS, model_name="tiny")
+    with pytest.raises(
+        RunFolderError, match=r"settings\.strategy is 'default' there and 'static:temperature=0\.5' here"
+    ):
+        rollout(
+            Letters(),
+            sampler,
+            path,
+            dataclasses.replace(SETTINGS, strategy="static:temperature=0.5"),
+            model_name="tiny",
+        )
     with pytest.raises(RunFolderError, match="model is"):
-        rollout(Letters(), model, tokenizer, path, SETTINGS, model_name="another")
+        rollout(Letters(), sampler, path, SETTINGS, model_name="another")
     assert len(_rows(path)) == 12
 
 
-def test_a_file_of_unknown_origin_is_left_alone(model, tokenizer, path):
+def test_a_file_of_unknown_origin_is_left_alone(sampler, path):
     path.parent.mkdir()
     path.write_text("{}\n")
     with pytest.raises(RunFolderError, match=r"letters\.meta\.json.*cannot be continued"):
-        rollout(Letters(), model, tokenizer, path, SETTINGS)
+        rollout(Letters(), sampler, path, SETTINGS, model_name="tiny")
     assert path.read_text() == "{}\n"
 
 
-def test_damage_is_named(model, tokenizer, path):
-    rollout(Letters(), model, tokenizer, path, SETTINGS)
+def test_damage_is_named(sampler, path):
+    rollout(Letters(), sampler, path, SETTINGS, model_name="tiny")
     whole = path.read_text()
     path.write_text('{"id": "x", "sample": 0}\n' + whole)
     with pytest.raises(DataError, match="line 1: not a row of this rollout"):
-        rollout(Letters(), model, tokenizer, path, SETTINGS)
+        rollout(Letters(), sampler, path, SETTINGS, model_name="tiny")
     path.with_suffix(".meta.json").write_text("{")
     with pytest.raises(RunFolderError, match="is damaged"):
-        rollout(Letters(), model, tokenizer, path, SETTINGS)
+        rollout(Letters(), sampler, path, SETTINGS, model_name="tiny")
 
 
-def test_two_writers_are_refused(model, tokenizer, path):
+def test_two_writers_are_refused(sampler, path):
     path.parent.mkdir()
     with FileLock(path.with_suffix(".lock")), pytest.raises(RunFolderError, match="another process"):
-        rollout(Letters(), model, tokenizer, path, SETTINGS)
+        rollout(Letters(), sampler, path, SETTINGS, model_name="tiny")
 
 
 @pytest.mark.real_model
@@ -144,7 +132,13 @@ def test_the_bundled_model_gets_some_demo_problems_right(smollm2, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32)
     settings = RolloutSettings(problems=4, samples_per_problem=4, max_new_tokens=24, batch_size=16)
     path = tmp_path / "sums.jsonl"
-    summary = rollout(demo_tasks()[0], model, AutoTokenizer.from_pretrained(smollm2), path, settings)
+    summary = rollout(
+        demo_tasks()[0],
+        TransformersSampler(model, AutoTokenizer.from_pretrained(smollm2)),
+        path,
+        settings,
+        model_name="smollm2-135m",
+    )
     assert summary.samples == 16
     assert 2 <= summary.correct <= 15
     assert summary.stopped >= 12

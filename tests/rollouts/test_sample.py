@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from autodeco.errors import ConfigError
-from autodeco.rollouts.sample import batch_seed, plan, sample
+from autodeco.rollouts.sample import TransformersSampler, batch_seed, plan
+from autodeco.rollouts.sampler import Sampling
 from tests.conftest import byte_tokenizer, tiny_autodeco, tiny_llama
 
 PROMPTS = [[{"role": "user", "content": text}] for text in ("a", "a longer one", "mid")]
@@ -29,6 +30,12 @@ def ending_model(tokenizer):
     return model
 
 
+def sample(model, tokenizer, prompts, done=frozenset(), on_progress=None, **settings):
+    sampler = TransformersSampler(model, tokenizer)
+    for batch in sampler.draw(prompts, Sampling(**settings), done=done, on_progress=on_progress):
+        yield from batch
+
+
 def _keys(samples):
     return [(drawn.prompt_index, drawn.sample_index) for drawn in samples]
 
@@ -42,7 +49,9 @@ def test_every_sample_comes_once(model, tokenizer):
 
 def test_greedy_equals_generate_on_each_prompt_alone(model, tokenizer):
     # 40 tokens: three segments, left-padded prompts, a cache that is repeated and divided.
-    samples = sample(model, tokenizer, PROMPTS, samples_per_prompt=2, max_new_tokens=40, batch_size=6, do_sample=False)
+    samples = sample(
+        model, tokenizer, PROMPTS, samples_per_prompt=2, max_new_tokens=40, batch_size=6, strategy="greedy"
+    )
     for drawn in samples:
         text = tokenizer.apply_chat_template(
             PROMPTS[drawn.prompt_index], add_generation_prompt=True, return_tensors="pt", return_dict=True
@@ -57,7 +66,13 @@ def test_samples_follow_the_models_distribution(model, tokenizer):
     with torch.no_grad():
         expected = (model(**text).logits[0, -1] / 0.8).softmax(-1)
     drawn = sample(
-        model, tokenizer, PROMPTS[:1], samples_per_prompt=4000, max_new_tokens=1, batch_size=500, temperature=0.8
+        model,
+        tokenizer,
+        PROMPTS[:1],
+        samples_per_prompt=4000,
+        max_new_tokens=1,
+        batch_size=500,
+        strategy="static:temperature=0.8",
     )
     counts = torch.bincount(torch.tensor([row.completion_ids[0] for row in drawn]), minlength=len(expected))
     assert (counts / 4000 - expected).abs().sum() < 0.25  # total variation of a fair draw of this size is below that
@@ -102,7 +117,7 @@ def test_going_on_gives_the_samples_that_are_missing(ending_model, tokenizer):
 
 def test_trace_keeps_temperature_and_top_p_of_each_token(tokenizer):
     model = tiny_autodeco(vocab_size=len(tokenizer))
-    drawn = next(sample(model, tokenizer, PROMPTS, max_new_tokens=20, trace=True, temperature=None, top_p=None))
+    drawn = next(sample(model, tokenizer, PROMPTS, max_new_tokens=20, trace=True, strategy="autodeco"))
     assert len(drawn.temperature) == len(drawn.top_p) == len(drawn.completion_ids)
     assert all(0 < value < 2 for value in drawn.temperature)
     ids = torch.tensor([drawn.prompt_ids + drawn.completion_ids])

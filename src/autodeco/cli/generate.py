@@ -36,7 +36,7 @@ def command(
       autodeco generate runs/merged "Add 7 and 8." --temperature 0
       autodeco generate runs/heads --prompts questions.jsonl --output answers.jsonl
     """
-    from autodeco.cli.models import load_model_and_tokenizer
+    from autodeco.serving.load import load_model_and_tokenizer
 
     if (prompt is None) == (prompts is None):
         raise DataError("give either one prompt, or a file with --prompts.")

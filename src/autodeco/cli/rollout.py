@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -24,7 +24,12 @@ def command(
     verifier: Annotated[str | None, typer.Option(help="Of a JSONL task: number, exact, choice or math.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest completion, in tokens.")] = 256,
     batch_size: Annotated[int, typer.Option(min=1, help="Completions generated together.")] = 64,
-    temperature: Annotated[float, typer.Option(min=0.01, help="Sampling temperature.")] = 1.0,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="default, autodeco, static:temperature=0.7, ...; autodeco where there are heads."),
+    ] = None,
+    engine: Annotated[str, typer.Option(help="vllm, transformers, or auto: vLLM where it is installed.")] = "auto",
+    log_probs: Annotated[bool, typer.Option(help="Keep each token's log-probability.")] = False,
     most_per_problem: Annotated[int | None, typer.Option(min=1, help="Keep at most this many of a problem.")] = None,
     seed: Annotated[int, typer.Option(help="Of problems and sampling.")] = 0,
     dtype: Annotated[str, typer.Option(help="auto, bfloat16 or float32.")] = "auto",
@@ -38,16 +43,17 @@ def command(
     Examples:
       autodeco rollout --model smollm2-135m --task demo-sums --output runs/rollouts
       autodeco rollout --model Qwen/Qwen3-0.6B --task questions.jsonl --samples 16 --output runs/rollouts
+      autodeco rollout --model runs/heads --task gsm8k --engine vllm --output runs/second-round
       autodeco train --model smollm2-135m --data runs/rollouts/right.jsonl --output runs/heads
     """
     from autodeco.files import read_jsonl
     from autodeco.progress import counting
     from autodeco.rollouts import RolloutSettings, rollout, write_kept
+    from autodeco.serving.samplers import has_heads, open_sampler
     from autodeco.tasks import get_task
 
     console = Console()
     chosen = get_task(task, data=data, verifier=verifier)
-    loaded, tokenizer = _load(model, dtype)
     settings = RolloutSettings(
         problems=problems,
         samples_per_problem=samples,
@@ -55,12 +61,14 @@ def command(
         seed=seed,
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
-        temperature=temperature,
+        strategy=strategy or ("autodeco" if has_heads(model) else "default"),
+        log_probs=log_probs,
     )
-    with counting(console, "sampling") as progress:
-        summary = rollout(
-            chosen, loaded, tokenizer, output / "all.jsonl", settings, model_name=model, on_progress=progress
-        )
+    with (
+        open_sampler(model, engine=engine, dtype=dtype, batch_size=batch_size) as sampler,
+        counting(console, "sampling") as progress,
+    ):
+        summary = rollout(chosen, sampler, output / "all.jsonl", settings, model_name=model, on_progress=progress)
     rows = [row for _, row in read_jsonl(output / "all.jsonl")]
     kept = write_kept(rows, output / "right.jsonl", most_per_problem)
     low, high = summary.accuracy_interval
@@ -72,17 +80,3 @@ def command(
     if summary.errors:
         console.print(f"{summary.errors} could not be verified, and count neither as right nor as wrong.")
     console.print(f"{kept} kept in {output / 'right.jsonl'}", highlight=False, soft_wrap=True)
-
-
-def _load(model: str, dtype: str) -> tuple[Any, Any]:
-    """A model with heads if the checkpoint has them, else the plain base; and its tokenizer."""
-    from transformers import AutoTokenizer
-
-    from autodeco.bundled import resolve_model
-    from autodeco.checkpoint import Layout, inspect, load_base
-    from autodeco.cli.models import load_model_and_tokenizer
-
-    folder = resolve_model(model)
-    if Path(folder).is_dir() and inspect(folder).layout is not Layout.BASE:
-        return load_model_and_tokenizer(model)
-    return load_base(model, dtype=dtype).eval(), AutoTokenizer.from_pretrained(folder)

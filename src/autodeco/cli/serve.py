@@ -10,9 +10,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autodeco.errors import ConfigError, did_you_mean
-
-_ENGINES = ("auto", "vllm", "transformers")
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # What is not an option here goes to vLLM's server as it is.
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -47,9 +44,10 @@ def command(
       curl http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' \\
         -d '{"model": "heads", "messages": [{"role": "user", "content": "Hello"}]}'
     """
-    from autodeco.cli.models import load_model_and_tokenizer
     from autodeco.serving import transformers as own_server
     from autodeco.serving.checkpoint import served_model
+    from autodeco.serving.load import load_model_and_tokenizer
+    from autodeco.serving.samplers import chosen_engine
     from autodeco.serving.vllm import launch
 
     console = Console(stderr=True)
@@ -60,10 +58,9 @@ def command(
             style="yellow",
             soft_wrap=True,
         )
-    if engine not in _ENGINES:
-        raise ConfigError(f"unknown engine '{engine}'.{did_you_mean(engine, _ENGINES)}")
-    on_vllm = engine == "vllm" or (engine == "auto" and launch.is_installed())
-    launch.check_version() if on_vllm else own_server.check_installed()
+    on_vllm = chosen_engine(engine) == "vllm"
+    if not on_vllm:
+        own_server.check_installed()
     with tempfile.TemporaryDirectory(prefix="autodeco-serve-") as scratch:
         served = served_model(model, heads=heads, base=base, revision=revision, scratch=Path(scratch))
         if on_vllm:

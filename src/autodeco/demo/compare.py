@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections import defaultdict
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from autodeco.bundled import BUNDLED_MODEL
 from autodeco.evaluation.statistics import bootstrap_over_problems
 from autodeco.files import atomic_write_text, read_jsonl
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.progress import counting
-from autodeco.rollouts import RolloutSettings, rollout
+from autodeco.rollouts import RolloutSettings, TransformersSampler, rollout
 from autodeco.tasks import Example, Task
 from autodeco.trace.terminal import legend, tinted, token_pieces
 
@@ -28,26 +28,18 @@ _TEST_SEED = 1
 
 
 @dataclass(frozen=True)
-class Strategy:
-    """One way to decode.
+class Shown:
+    """A decoding strategy as the demo shows it.
 
     Attributes:
-        name: shown in the table.
+        name: in the table.
         setting: what it does, in a few words.
-        heads: whether the decoding heads are on.
-        temperature: what the logits are divided by, on top.
-        top_p: nucleus, on top.
+        spec: of the strategy (see :mod:`autodeco.strategies`).
     """
 
     name: str
     setting: str
-    heads: bool
-    temperature: float = 1.0
-    top_p: float = 1.0
-
-    def active(self, model: AutoDecoForCausalLM) -> Any:
-        """Context in which the model decodes this way (apart from ``temperature`` and ``top_p``)."""
-        return nullcontext() if self.heads else model.disable_heads()
+    spec: str
 
 
 def compare(
@@ -56,7 +48,7 @@ def compare(
     tasks: list[Task],
     problems: dict[str, int],
     samples: int,
-    strategies: list[Strategy],
+    strategies: list[Shown],
     output: Path,
     console: Console,
 ) -> list[dict[str, Any]]:
@@ -67,6 +59,7 @@ def compare(
         length.
     """
     results = []
+    sampler = TransformersSampler(model, tokenizer)
     for number, strategy in enumerate(strategies):
         rows = []
         for task in tasks:
@@ -80,12 +73,11 @@ def compare(
                 seed=_TEST_SEED,
                 max_new_tokens=_MAX_NEW_TOKENS,
                 batch_size=_BATCH_SIZE,
-                temperature=strategy.temperature,
-                top_p=strategy.top_p,
-                trace=strategy.heads,
+                strategy=strategy.spec,
+                trace=strategy.spec == "autodeco",
             )
-            with strategy.active(model), counting(console, f"{strategy.name}, {task.name}") as progress:
-                rollout(task, model, tokenizer, path, settings, model_name=strategy.name, on_progress=progress)
+            with counting(console, f"{strategy.name}, {task.name}") as progress:
+                rollout(task, sampler, path, settings, model_name=BUNDLED_MODEL, on_progress=progress)
             rows += [row for _, row in read_jsonl(path)]
         results.append({"name": strategy.name, "setting": strategy.setting, **_summary(rows)})
     return results
@@ -130,20 +122,19 @@ def comparison_table(results: list[dict[str, Any]]) -> Table:
     return table
 
 
-def answers(model: AutoDecoForCausalLM, tokenizer: Any, example: Example, strategies: list[Strategy]) -> Group:
+def answers(model: AutoDecoForCausalLM, tokenizer: Any, example: Example, strategies: list[Shown]) -> Group:
     """One answer of each strategy, every token on the colour of its temperature, to print."""
     lines = [Text(f"{example.messages[-1]['content']}  (right: {example.answer})", style="bold")]
     text = tokenizer.apply_chat_template(example.messages, add_generation_prompt=True, tokenize=False)
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
     for strategy in strategies:
         torch.manual_seed(_TEST_SEED)
-        with strategy.active(model):
+        with model.decode_with(strategy.spec):
             output: Any = model.generate(
-                ids, attention_mask=torch.ones_like(ids), max_new_tokens=_MAX_NEW_TOKENS, trace=strategy.heads
+                ids, attention_mask=torch.ones_like(ids), max_new_tokens=_MAX_NEW_TOKENS, trace=True
             )
-        sequences = output.sequences if strategy.heads else output
-        new_ids = sequences[0, ids.shape[1] :].tolist()
-        temperatures = output.temperature[0].tolist() if strategy.heads else [1.0] * len(new_ids)
+        new_ids = output.sequences[0, ids.shape[1] :].tolist()
+        temperatures = output.temperature[0].tolist()
         lines.append(Text(f"{strategy.name}:", style="bold"))
         lines.append(tinted(token_pieces(tokenizer, new_ids), temperatures))
     return Group(*lines, legend())

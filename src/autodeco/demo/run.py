@@ -16,11 +16,11 @@ from transformers.utils.logging import disable_progress_bar
 from autodeco import provenance
 from autodeco.bundled import BUNDLED_MODEL, resolve_model
 from autodeco.checkpoint import load_base
-from autodeco.demo.compare import Strategy, answers, compare, comparison_table, save_picture
+from autodeco.demo.compare import Shown, answers, compare, comparison_table, save_picture
 from autodeco.files import atomic_write_text, read_jsonl
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.progress import counting
-from autodeco.rollouts import RolloutSettings, rollout, write_kept
+from autodeco.rollouts import RolloutSettings, TransformersSampler, rollout, write_kept
 from autodeco.tasks import Task, demo_tasks
 from autodeco.training import TrainingConfig, TrainingResult, train, training_config
 
@@ -88,9 +88,13 @@ def run_demo(output: Path, settings: DemoSettings, console: Console) -> None:
     model = AutoDecoForCausalLM.from_pretrained(output / "heads", dtype=_DTYPE)
     mean = _trained_means(result)
     strategies = [
-        Strategy("default sampling", "T = 1, P = 1", heads=False),
-        Strategy("AutoDeco", "T and P of each token from the heads", heads=True),
-        Strategy("its mean, fixed", f"T = {mean[0]:.2f}, P = {mean[1]:.3f}", False, mean[0], mean[1]),
+        Shown("default sampling", "T = 1, P = 1", "default"),
+        Shown("AutoDeco", "T and P of each token from the heads", "autodeco"),
+        Shown(
+            "its mean, fixed",
+            f"T = {mean[0]:.2f}, P = {mean[1]:.3f}",
+            f"mean-shift:temperature={mean[0]:.4f},top_p={mean[1]:.4f}",
+        ),
     ]
     problems = {task.name: _count(task, "test", settings.test_problems) for task in tasks}
     comparison = compare(model, tokenizer, tasks, problems, settings.test_samples, strategies, output, console)
@@ -116,7 +120,7 @@ def _sample_right_ones(
     tasks: list[Task], tokenizer: Any, output: Path, settings: DemoSettings, console: Console
 ) -> Path:
     """Samples training trajectories of every task; returns the file with the right ones."""
-    base = load_base(BUNDLED_MODEL, dtype=_DTYPE).eval()
+    sampler = TransformersSampler(load_base(BUNDLED_MODEL, dtype=_DTYPE).eval(), tokenizer)
     rows: list[dict[str, Any]] = []
     for task in tasks:
         path = output / "rollouts" / f"{task.name}.jsonl"
@@ -128,7 +132,7 @@ def _sample_right_ones(
             batch_size=_BATCH_SIZE,
         )
         with counting(console, f"{task.name:14}") as progress:
-            summary = rollout(task, base, tokenizer, path, chosen, model_name=BUNDLED_MODEL, on_progress=progress)
+            summary = rollout(task, sampler, path, chosen, model_name=BUNDLED_MODEL, on_progress=progress)
         console.print(
             f"  {summary.correct} of {summary.samples} right ({summary.accuracy:.0%}), files in {path}",
             highlight=False,

@@ -2,17 +2,19 @@
 
 from autodeco.rollouts.filter import Kept, keep, write_kept
 from autodeco.rollouts.run import RolloutSettings, RolloutSummary, rollout, summarise
-from autodeco.rollouts.sample import Sample, sample, sample_batches
+from autodeco.rollouts.sample import TransformersSampler
+from autodeco.rollouts.sampler import Sample, Sampler, Sampling
 
 __all__ = [
     "Kept",
     "RolloutSettings",
     "RolloutSummary",
     "Sample",
+    "Sampler",
+    "Sampling",
+    "TransformersSampler",
     "keep",
     "rollout",
-    "sample",
-    "sample_batches",
     "summarise",
     "write_kept",
 ]

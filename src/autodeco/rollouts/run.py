@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from filelock import FileLock, Timeout
 from autodeco.errors import DataError, RunFolderError
 from autodeco.evaluation.statistics import wilson_interval
 from autodeco.files import append_jsonl, atomic_write_text, read_jsonl, recover_jsonl
-from autodeco.rollouts.sample import Sample, sample_batches
+from autodeco.rollouts.sampler import OnProgress, Sample, Sampler, Sampling
+from autodeco.strategies import get_strategy
 from autodeco.tasks.base import Example, Task
 from autodeco.version import __version__
 
@@ -35,10 +36,9 @@ class RolloutSettings:
         seed: of the problems and of the sampling.
         max_new_tokens: longest completion, in tokens.
         batch_size: completions generated together; part of what decides the samples of a seed.
-        temperature: sampling temperature; ``None`` leaves it to the model's generation config.
-        top_p: likewise.
-        do_sample: ``False`` for greedy decoding.
-        trace: keep T and P of each token in the rows (models with decoding heads only).
+        strategy: spec of the decoding strategy (see :mod:`autodeco.strategies`).
+        trace: keep T, P and the entropy at each token in the rows.
+        log_probs: keep the log-probability of each token.
     """
 
     problems: int | None
@@ -47,10 +47,18 @@ class RolloutSettings:
     seed: int = 0
     max_new_tokens: int = 256
     batch_size: int = 64
-    temperature: float | None = 1.0
-    top_p: float | None = 1.0
-    do_sample: bool = True
+    strategy: str = "default"
     trace: bool = False
+    log_probs: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strategy", str(get_strategy(self.strategy)))  # one setting has one name
+
+    @property
+    def sampling(self) -> Sampling:
+        """How a sampler is to draw."""
+        names = ("max_new_tokens", "batch_size", "seed", "strategy", "trace", "log_probs")
+        return Sampling(self.samples_per_problem, **{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -81,13 +89,12 @@ class RolloutSummary:
 
 def rollout(
     task: Task,
-    model: Any,
-    tokenizer: Any,
+    sampler: Sampler,
     output_path: str | Path,
     settings: RolloutSettings,
     *,
-    model_name: str | None = None,
-    on_progress: Callable[[int, int], None] | None = None,
+    model_name: str,
+    on_progress: OnProgress | None = None,
 ) -> RolloutSummary:
     """Samples and verifies; continues what ``output_path`` already holds, losing and doubling nothing.
 
@@ -96,11 +103,10 @@ def rollout(
 
     Args:
         task: where problems and verification come from.
-        model: a Transformers causal LM, with or without decoding heads.
-        tokenizer: its tokenizer.
+        sampler: a model or an engine.
         output_path: the ``.jsonl`` file to write or continue.
         settings: how to sample.
-        model_name: what to record as the model; its own name or path if not given.
+        model_name: what to record as the model.
         on_progress: called with samples finished and their total, first with what was there already.
 
     Raises:
@@ -112,14 +118,15 @@ def rollout(
     try:
         with FileLock(path.with_suffix(".lock"), timeout=0):
             examples = task.examples(settings.split, settings.problems, settings.seed)
-            _guard(path, _identity(task, settings, model_name or _model_name(model)))
+            _guard(path, _identity(task, settings, model_name, sampler.engine))
             recover_jsonl(path)
             done = _finished(path, examples)
             total = len(examples) * settings.samples_per_problem
             if on_progress is not None:
                 on_progress(len(done), total)
             if len(done) < total:
-                for batch in _sample(model, tokenizer, examples, settings, done, on_progress):
+                prompts = [example.messages for example in examples]
+                for batch in sampler.draw(prompts, settings.sampling, done=done, on_progress=on_progress):
                     append_jsonl(path, [to_row(task, examples[drawn.prompt_index], drawn) for drawn in batch])
     except Timeout:
         raise RunFolderError(
@@ -145,31 +152,6 @@ def summarise(rows: Iterable[dict[str, Any]]) -> RolloutSummary:
     )
 
 
-def _sample(
-    model: Any,
-    tokenizer: Any,
-    examples: Sequence[Example],
-    settings: RolloutSettings,
-    done: set[tuple[int, int]],
-    on_progress: Callable[[int, int], None] | None,
-) -> Iterable[list[Sample]]:
-    return sample_batches(
-        model,
-        tokenizer,
-        [example.messages for example in examples],
-        samples_per_prompt=settings.samples_per_problem,
-        max_new_tokens=settings.max_new_tokens,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        do_sample=settings.do_sample,
-        trace=settings.trace,
-        done=done,
-        on_progress=on_progress,
-    )
-
-
 def to_row(task: Task, example: Example, drawn: Sample) -> dict[str, Any]:
     """One line of a rollout: TRL's ``prompt`` and ``completion`` messages, the token ids and the verdict.
 
@@ -190,9 +172,8 @@ def to_row(task: Task, example: Example, drawn: Sample) -> dict[str, Any]:
     }
     if verdict.error is not None:
         row["error"] = verdict.error
-    if drawn.temperature is not None:
-        row |= {"temperature": drawn.temperature, "top_p": drawn.top_p}
-    return row
+    values = {name: getattr(drawn, name) for name in ("temperature", "top_p", "entropy", "log_probs")}
+    return row | {name: value for name, value in values.items() if value is not None}
 
 
 def _finished(path: Path, examples: Sequence[Example]) -> set[tuple[int, int]]:
@@ -211,12 +192,8 @@ def _finished(path: Path, examples: Sequence[Example]) -> set[tuple[int, int]]:
     return done
 
 
-def _model_name(model: Any) -> str:
-    return getattr(model.config, "_name_or_path", "") or type(model).__name__
-
-
-def _identity(task: Task, settings: RolloutSettings, model_name: str) -> dict[str, Any]:
-    identity = {"task": task.fingerprint(), "model": model_name, "settings": asdict(settings)}
+def _identity(task: Task, settings: RolloutSettings, model_name: str, engine: str) -> dict[str, Any]:
+    identity = {"task": task.fingerprint(), "model": model_name, "engine": engine, "settings": asdict(settings)}
     plain: dict[str, Any] = json.loads(json.dumps(identity))  # as it will be read back: tuples become lists
     return plain
 

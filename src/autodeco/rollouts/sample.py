@@ -9,16 +9,18 @@ it is the one call.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from autodeco.errors import ConfigError
-
-Message = dict[str, str]
+from autodeco.modeling import AutoDecoForCausalLM
+from autodeco.rollouts.sampler import Message, OnProgress, Sample, Sampling, encode
+from autodeco.strategies import get_strategy
 
 # New tokens between two clearings of ended samples: shorter wastes less on them, longer restarts generate less often.
 _SEGMENT = 16
@@ -30,31 +32,65 @@ _NEUTRAL: dict[str, Any] = {
     "eta_cutoff": 0.0,
     "repetition_penalty": 1.0,
 }
+# The strategy has shaped the distribution inside the model.
+_AS_IT_IS = {"temperature": 1.0, "top_p": 1.0, "top_k": 0}
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One completion of one prompt.
+class TransformersSampler:
+    """Draws completions with a model in this process; see :class:`autodeco.rollouts.sampler.Sampler`.
 
-    Attributes:
-        prompt_index: which of the prompts.
-        sample_index: which of that prompt's samples.
-        prompt_ids: token ids of the prompt, chat template applied.
-        completion_ids: new token ids, up to and including the end token if there is one.
-        text: the completion without special tokens.
-        finish: ``"stop"`` if the model ended it, ``"length"`` if ``max_new_tokens`` did.
-        temperature: T of each new token, if a trace was asked for.
-        top_p: P of each new token, likewise.
+    Args:
+        model: a Transformers causal LM, with or without decoding heads. One without is turned, in place, into an
+            AutoDeco model whose heads are off, so that every strategy that needs none can be used.
+        tokenizer: its tokenizer, with a chat template.
     """
 
-    prompt_index: int
-    sample_index: int
-    prompt_ids: list[int]
-    completion_ids: list[int]
-    text: str
-    finish: Literal["stop", "length"]
-    temperature: list[float] | None = None
-    top_p: list[float] | None = None
+    engine = "transformers"
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self._has_heads = isinstance(model, AutoDecoForCausalLM)
+        if not self._has_heads:
+            with torch.random.fork_rng([]):  # new heads are random, and nobody asked for them
+                model = AutoDecoForCausalLM.from_base(model)
+            model.heads_enabled = False
+        self.model = model
+        self.tokenizer = tokenizer
+
+    def draw(
+        self,
+        prompts: Sequence[list[Message]],
+        sampling: Sampling,
+        *,
+        done: Collection[tuple[int, int]] = frozenset(),
+        on_progress: OnProgress | None = None,
+    ) -> Iterator[list[Sample]]:
+        """Yields completions, a batch at a time, those of one prompt together.
+
+        Which prompts share a batch and the seed of each batch depend on the arguments only.
+        """
+        strategy = get_strategy(sampling.strategy)
+        if strategy.needs_heads and not self._has_heads:
+            raise ConfigError(
+                f"strategy '{strategy}' needs decoding heads, and this is a plain base model. Name a model with heads."
+            )
+        options: dict[str, Any] = {**_NEUTRAL, **_end_tokens(self.model, self.tokenizer), "trace": sampling.trace}
+        options |= {"do_sample": False} if strategy.greedy else {"do_sample": True, **_AS_IT_IS}
+        ids = [encode(self.tokenizer, messages) for messages in prompts]
+        finished, total = len(done), len(prompts) * sampling.samples_per_prompt
+        for batch in plan([len(own) for own in ids], sampling.samples_per_prompt, sampling.batch_size):
+            missing = [member for member in batch.members() if member not in done]
+            if not missing:
+                continue
+            with self.model.decode_with(strategy):
+                rows = _generate_batch(self.model, [ids[i] for i in batch.prompts], batch, sampling, options)
+            yield [
+                _finish_row(row, prompt, index, ids[prompt], self.tokenizer, options["eos_token_id"])
+                for (prompt, index), row in zip(batch.members(), rows, strict=True)
+                if (prompt, index) not in done
+            ]
+            finished += len(missing)
+            if on_progress is not None:
+                on_progress(finished, total)
 
 
 @dataclass(frozen=True)
@@ -68,82 +104,6 @@ class Batch:
     def members(self) -> list[tuple[int, int]]:
         """``(prompt index, sample index)`` of each row, in order."""
         return [(prompt, sample) for prompt in self.prompts for sample in self.samples]
-
-
-def sample_batches(
-    model: Any,
-    tokenizer: Any,
-    prompts: Sequence[list[Message]],
-    *,
-    samples_per_prompt: int = 1,
-    max_new_tokens: int = 256,
-    batch_size: int = 64,
-    seed: int = 0,
-    temperature: float | None = 1.0,
-    top_p: float | None = 1.0,
-    do_sample: bool = True,
-    trace: bool = False,
-    done: Collection[tuple[int, int]] = frozenset(),
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Iterator[list[Sample]]:
-    """Yields completions, a batch at a time, those of one prompt together.
-
-    Which prompts share a batch and the seed of each batch depend on the arguments only, so that on one machine and one
-    set of versions the same call gives the same samples, also when it goes on from ``done``.
-
-    Args:
-        model: a Transformers causal LM, with or without decoding heads.
-        tokenizer: its tokenizer, with a chat template.
-        prompts: each a list of messages (``role``, ``content``).
-        samples_per_prompt: completions of each prompt.
-        max_new_tokens: longest completion, in tokens.
-        batch_size: completions generated together.
-        seed: base seed; any whole number.
-        temperature: what ``generate`` divides the logits by; ``None`` leaves it to the model's generation config.
-        top_p: likewise.
-        do_sample: ``False`` for greedy decoding.
-        trace: also keep T and P of each token (models with decoding heads only).
-        done: ``(prompt index, sample index)`` that need not be yielded; batches that hold no others are skipped.
-        on_progress: called with the number of samples finished and their total, after each batch and after whoever
-            takes the batches has dealt with it.
-
-    Raises:
-        ConfigError: a count is not positive, the tokenizer has no chat template, or memory does not suffice.
-    """
-    _check_positive(samples_per_prompt=samples_per_prompt, max_new_tokens=max_new_tokens, batch_size=batch_size)
-    options: dict[str, Any] = {**_NEUTRAL, **_end_tokens(model, tokenizer), "do_sample": do_sample}
-    if do_sample:
-        chosen = {"temperature": temperature, "top_p": top_p}
-        options |= {"top_k": 0, **{name: value for name, value in chosen.items() if value is not None}}
-    if trace:
-        options["trace"] = True
-    prompt_ids = [_encode(tokenizer, messages) for messages in prompts]
-    finished, total = len(done), len(prompts) * samples_per_prompt
-    for batch in plan([len(ids) for ids in prompt_ids], samples_per_prompt, batch_size):
-        missing = [member for member in batch.members() if member not in done]
-        if not missing:
-            continue
-        rows = _generate_batch(model, [prompt_ids[i] for i in batch.prompts], batch, seed, max_new_tokens, options)
-        yield [
-            _finish_row(row, prompt, index, prompt_ids[prompt], tokenizer, options["eos_token_id"])
-            for (prompt, index), row in zip(batch.members(), rows, strict=True)
-            if (prompt, index) not in done
-        ]
-        finished += len(missing)
-        if on_progress is not None:
-            on_progress(finished, total)
-
-
-def sample(model: Any, tokenizer: Any, prompts: Sequence[list[Message]], **settings: Any) -> Iterator[Sample]:
-    """Yields completions one by one: :func:`sample_batches`, with the same arguments, flattened."""
-    for batch in sample_batches(model, tokenizer, prompts, **settings):
-        yield from batch
-
-
-def _check_positive(**counts: int) -> None:
-    for name, value in counts.items():
-        if value < 1:
-            raise ConfigError(f"{name} must be at least 1, found {value}.")
 
 
 def plan(lengths: Sequence[int], samples_per_prompt: int, batch_size: int) -> list[Batch]:
@@ -166,33 +126,53 @@ def plan(lengths: Sequence[int], samples_per_prompt: int, batch_size: int) -> li
 class _Row:
     """A completion while it grows."""
 
-    token_ids: list[int]
-    temperature: list[float]
-    top_p: list[float]
+    token_ids: list[int] = field(default_factory=list)
+    temperature: list[float] = field(default_factory=list)
+    top_p: list[float] = field(default_factory=list)
+    entropy: list[float] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
+
+
+class _LogProbs(LogitsProcessor):  # type: ignore[misc]
+    """Keeps the log-probability of each drawn token; never the logits of more than one step."""
+
+    def __init__(self) -> None:
+        self.taken: list[Tensor] = []
+        self._last: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.take(input_ids)
+        self._last = scores
+        return scores
+
+    def take(self, input_ids: Tensor) -> None:
+        """Looks up the newest tokens of ``[B, S]`` in the distribution that they were drawn from."""
+        if self._last is not None:
+            self.taken.append(self._last.float().log_softmax(-1).gather(1, input_ids[:, -1:]))
 
 
 def _generate_batch(
-    model: Any, prompts: list[list[int]], batch: Batch, seed: int, max_new_tokens: int, options: dict[str, Any]
+    model: Any, prompts: list[list[int]], batch: Batch, sampling: Sampling, options: dict[str, Any]
 ) -> list[_Row]:
     devices = [model.device] if model.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices), torch.inference_mode():
-            torch.manual_seed(batch_seed(seed, batch.index))
-            return _generate(model, prompts, len(batch.samples), max_new_tokens, options)
+            torch.manual_seed(batch_seed(sampling.seed, batch.index))
+            return _generate(model, prompts, len(batch.samples), sampling, options)
     except torch.OutOfMemoryError as error:
         raise ConfigError(
             f"the device's memory does not suffice for {len(prompts)} prompts x {len(batch.samples)} samples of up to "
-            f"{max_new_tokens} new tokens at once; use a smaller batch size. ({error})"
+            f"{sampling.max_new_tokens} new tokens at once; use a smaller batch size. ({error})"
         ) from error
 
 
-def batch_seed(seed: int, batch_index: int) -> int:
-    """The seed of one batch: 63 bits of a hash, so that neighbouring seeds share no batch."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{batch_index}".encode()).digest()[:8], "big") >> 1
+def batch_seed(seed: int, name: int | str) -> int:
+    """The seed of one batch or sample: 63 bits of a hash, so that neighbouring seeds share none."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big") >> 1
 
 
 def _generate(
-    model: Any, prompts: list[list[int]], repeats: int, max_new_tokens: int, options: dict[str, Any]
+    model: Any, prompts: list[list[int]], repeats: int, sampling: Sampling, options: dict[str, Any]
 ) -> list[_Row]:
     pad = options["pad_token_id"]
     width = max(map(len, prompts))
@@ -202,16 +182,19 @@ def _generate(
     input_ids, mask = input_ids.repeat_interleave(repeats, 0), mask.repeat_interleave(repeats, 0)
     if cache is not None:
         cache.batch_repeat_interleave(repeats)
-    rows = [_Row([], [], []) for _ in range(len(input_ids))]
+    rows = [_Row() for _ in range(len(input_ids))]
     growing = list(range(len(rows)))
-    segment = max_new_tokens if cache is None else _SEGMENT
-    for start in range(0, max_new_tokens, segment):
-        new = min(segment, max_new_tokens - start)
+    segment = sampling.max_new_tokens if cache is None else _SEGMENT
+    for start in range(0, sampling.max_new_tokens, segment):
+        new = min(segment, sampling.max_new_tokens - start)
         kwargs = options if cache is None else {**options, "past_key_values": cache}
+        log_probs = _LogProbs() if sampling.log_probs else None
+        if log_probs is not None:
+            kwargs = {**kwargs, "logits_processor": LogitsProcessorList([log_probs])}
         output = model.generate(
             input_ids=input_ids, attention_mask=mask, max_new_tokens=new, return_dict_in_generate=True, **kwargs
         )
-        _append(rows, growing, output, input_ids.shape[1])
+        _append([rows[row] for row in growing], output, input_ids.shape[1], log_probs)
         ends = set(options["eos_token_id"])
         left = [i for i, row in enumerate(growing) if ends.isdisjoint(rows[row].token_ids)]
         if not left:
@@ -245,14 +228,16 @@ def _read_prompts(model: Any, input_ids: Tensor, mask: Tensor, pad: int) -> Any:
     return cache
 
 
-def _append(rows: list[_Row], growing: list[int], output: Any, width: int) -> None:
-    new = output.sequences[:, width:].tolist()
-    traced = getattr(output, "temperature", None) is not None
-    for i, row in enumerate(growing):
-        rows[row].token_ids += new[i]
-        if traced:
-            rows[row].temperature += output.temperature[i].tolist()
-            rows[row].top_p += output.top_p[i].tolist()
+def _append(rows: list[_Row], output: Any, width: int, log_probs: _LogProbs | None) -> None:
+    values = {"token_ids": output.sequences[:, width:]}
+    if getattr(output, "temperature", None) is not None:
+        values |= {name: getattr(output, name) for name in ("temperature", "top_p", "entropy")}
+    if log_probs is not None:
+        log_probs.take(output.sequences)
+        values["log_probs"] = torch.cat(log_probs.taken, dim=1)
+    for name, tensor in values.items():
+        for row, own in zip(rows, tensor.tolist(), strict=True):
+            getattr(row, name).extend(own)
 
 
 def _finish_row(
@@ -270,17 +255,9 @@ def _finish_row(
         finish="stop" if ends else "length",
         temperature=row.temperature[:length] or None,
         top_p=row.top_p[:length] or None,
+        entropy=row.entropy[:length] or None,
+        log_probs=row.log_probs[:length] or None,
     )
-
-
-def _encode(tokenizer: Any, messages: list[Message]) -> list[int]:
-    if not tokenizer.chat_template:
-        raise ConfigError(
-            f"the tokenizer of '{tokenizer.name_or_path}' has no chat template, so messages cannot be turned into a "
-            f"prompt. Use an instruction-tuned model, or set tokenizer.chat_template."
-        )
-    ids: list[int] = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True)["input_ids"]
-    return ids
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> dict[str, Any]:

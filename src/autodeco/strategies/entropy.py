@@ -6,16 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
+from autodeco import distribution
 from autodeco.strategies.base import MIN_TEMPERATURE, Truncation, check_range
-
-
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy of ``softmax(l)`` in nats: ``[...]`` for logits ``[..., V]``."""
-    contributions: Tensor = torch.special.entr(logits.softmax(-1))
-    return contributions.sum(-1)
 
 
 @dataclass(frozen=True)
@@ -45,7 +39,7 @@ class EntropyDynamicTemperature(Truncation):
 
     def temperatures(self, logits: Tensor) -> Tensor:
         """See :meth:`Truncation.temperatures`."""
-        exponent = self.theta / entropy(logits)  # infinite where the entropy is 0; N to that power is 0
+        exponent = self.theta / distribution.entropy(logits)  # infinite where the entropy is 0; N to that power is 0
         return (self.temperature * self.base**exponent).clamp(min=MIN_TEMPERATURE)
 
     def kept(self, logits: Tensor, scaled: Tensor) -> None:
@@ -79,7 +73,7 @@ class Dynatemp(Truncation):
     def temperatures(self, logits: Tensor) -> Tensor:
         """See :meth:`Truncation.temperatures`."""
         low, high = max(0.0, self.temperature - self.range), self.temperature + self.range
-        share = (entropy(logits) / math.log(max(2, logits.shape[-1]))).clamp(0, 1)
+        share = (distribution.entropy(logits) / math.log(max(2, logits.shape[-1]))).clamp(0, 1)
         return (low + (high - low) * share**self.exponent).clamp(min=MIN_TEMPERATURE)
 
     def kept(self, logits: Tensor, scaled: Tensor) -> None:

@@ -74,13 +74,13 @@ def prompt_ids(text: str = PROMPT) -> Any:
     return {"prompt_token_ids": [1, *(5 + ord(letter) % 200 for letter in text)]}
 
 
-def trace_of(engine: Any, name: str) -> list[tuple[float, float]]:
-    """T and P of each token of a finished request."""
+def trace_of(engine: Any, name: str) -> list[tuple[float, float, float]]:
+    """T, P and entropy at each token of a finished request."""
     return next(values for values in engine.collective_rpc("autodeco_take_trace", args=(name,)) if values)
 
 
 def assert_parity(output: Any, model: AutoDecoForCausalLM, tolerance: float) -> int:
-    """Log-probabilities of prompt and sampled tokens are those of Transformers' path; returns how many were compared."""
+    """Log-probabilities of prompt and sampled tokens are those of Transformers' path; how many were compared."""
     ids = list(output.prompt_token_ids) + list(output.outputs[0].token_ids)
     with torch.no_grad():
         expected = model(torch.tensor([ids])).logits[0].log_softmax(-1)

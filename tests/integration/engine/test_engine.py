@@ -57,7 +57,7 @@ def test_real_model_and_heads_apart_decode_as_in_transformers(tmp_path):
             output = model(torch.tensor([ids]))
         start = len(first.prompt_token_ids) - 1
         assert len(trace) == len(first.outputs[0].token_ids)
-        for position, (temperature, top_p) in enumerate(trace):
+        for position, (temperature, top_p, _) in enumerate(trace):
             assert temperature == pytest.approx(float(output.temperature[0, start + position]), abs=1e-4)
             assert top_p == pytest.approx(float(output.top_p[0, start + position]), abs=1e-4)
         greedy = engine.generate(texts[:1], SamplingParams(max_tokens=16, temperature=0))[0].outputs[0].token_ids

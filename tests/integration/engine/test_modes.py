@@ -108,7 +108,7 @@ def test_quantised_base(tiny_checkpoints, tmp_path):
     try:
         parameters = SamplingParams(max_tokens=1, temperature=0, extra_args={"autodeco_trace": "a"})
         engine.generate([prompt_ids()], parameters)
-        ((temperature, top_p),) = trace_of(engine, "a")
+        ((temperature, top_p, _),) = trace_of(engine, "a")
     finally:
         stop(engine)
     model = AutoDecoForCausalLM.from_pretrained(

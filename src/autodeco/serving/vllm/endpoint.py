@@ -1,4 +1,4 @@
-"""``GET /v1/autodeco/traces/NAME``: T and P of each token of a request that was sent with ``autodeco_trace: NAME``.
+"""``GET /v1/autodeco/traces/NAME``: T, P and entropy at each token of a request sent with ``autodeco_trace: NAME``.
 
 An endpoint plug-in of vLLM's server. It lies below ``/v1``, so the server's API key guards it.
 """
@@ -10,6 +10,8 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 
 from autodeco.serving.vllm.requests import WorkerExtension
+
+_FIELDS = ("temperature", "top_p", "entropy")
 
 
 class Traces:
@@ -29,7 +31,9 @@ class Traces:
             tokens = next((values for values in found if values), None)
             if tokens is None:
                 raise HTTPException(404, f"there is no trace '{name}': not sent, still running, or fetched before")
-            return {"tokens": [{"temperature": temperature, "top_p": top_p} for temperature, top_p in tokens]}
+            return {
+                "tokens": [dict(zip(("temperature", "top_p", "entropy"), values, strict=True)) for values in tokens]
+            }
 
         app.include_router(router)
 

@@ -22,6 +22,7 @@ from vllm.config import VllmConfig
 from vllm.sampling_params import SamplingParams
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, process_dict_updates
 
+from autodeco import distribution
 from autodeco.heads import DecodingHeads, RowOptions
 from autodeco.strategies import Strategy, get_strategy
 
@@ -69,7 +70,7 @@ class Rows:
     def __init__(self) -> None:
         # By row: its options, and its request's tokens so far (V1) or its position (V2).
         self.pending: dict[int, tuple[Options, list[int] | int]] = {}
-        self.traces: OrderedDict[str, dict[int, tuple[float, float]]] = OrderedDict()
+        self.traces: OrderedDict[str, dict[int, tuple[float, ...]]] = OrderedDict()
         # The model's, where this process has them, and what stands in their place, if anything does.
         self.heads: DecodingHeads | None = None
         self.strategy: Strategy | None = None
@@ -95,29 +96,36 @@ class Rows:
         shaper = heads if self.strategy is None else self.strategy
         if not rows:
             return shaper.shape(hidden_states, logits).logits
-        enabled = torch.ones(len(logits), dtype=torch.bool)
-        limit = torch.full((len(logits),), float("inf"))
-        for row, (options, _) in rows.items():
-            enabled[row], limit[row] = options.enabled, options.max_temperature
-        shaped = shaper.shape(hidden_states, logits, RowOptions(enabled.to(logits.device), limit.to(logits.device)))
-        traced = {row: value for row, value in rows.items() if value[0].trace is not None}
+        shaped = shaper.shape(hidden_states, logits, _row_options(rows, logits))
+        traced = [row for row, (options, _) in rows.items() if options.trace is not None]
         if traced:
-            temperature, top_p = shaped.temperature.tolist(), shaped.top_p.tolist()
-            for row, (options, position) in traced.items():
-                at = position if isinstance(position, int) else len(position)
-                self._keep(str(options.trace), at, (temperature[row], top_p[row]))
+            values = (shaped.temperature[traced], shaped.top_p[traced], distribution.entropy(shaped.logits[traced]))
+            for row, own in zip(traced, torch.stack(values, dim=1).tolist(), strict=True):
+                options, position = rows[row]
+                self._keep(str(options.trace), position if isinstance(position, int) else len(position), tuple(own))
         return shaped.logits
 
-    def _keep(self, name: str, position: int, values: tuple[float, float]) -> None:
+    def _keep(self, name: str, position: int, values: tuple[float, ...]) -> None:
         self.traces.setdefault(name, {})[position] = values
         self.traces.move_to_end(name)
         while len(self.traces) > _KEPT_TRACES:
             self.traces.popitem(last=False)
 
-    def take_trace(self, name: str) -> list[tuple[float, float]]:
-        """T and P of each token of a request, in order; they are forgotten then."""
+    def take_trace(self, name: str) -> list[tuple[float, ...]]:
+        """T, P and entropy at each token of a request, in order; they are forgotten then."""
         trace = self.traces.pop(name, {})
         return [trace[position] for position in sorted(trace)]
+
+
+def _row_options(rows: dict[int, tuple[Options, list[int] | int]], logits: Tensor) -> RowOptions | None:
+    """What the heads have to know of single rows; ``None`` where all are as usual (a trace alone changes nothing)."""
+    if all(options.enabled and options.max_temperature == float("inf") for options, _ in rows.values()):
+        return None
+    enabled = torch.ones(len(logits), dtype=torch.bool)
+    limit = torch.full((len(logits),), float("inf"))
+    for row, (options, _) in rows.items():
+        enabled[row], limit[row] = options.enabled, options.max_temperature
+    return RowOptions(enabled.to(logits.device), limit.to(logits.device))
 
 
 def rows_of(vllm_config: VllmConfig) -> Rows:
@@ -166,8 +174,8 @@ class WorkerExtension:
 
     vllm_config: VllmConfig
 
-    def autodeco_take_trace(self, name: str) -> list[tuple[float, float]]:
-        """T and P of each token of a finished request, by the name it gave; empty if this worker has none."""
+    def autodeco_take_trace(self, name: str) -> list[tuple[float, ...]]:
+        """T, P and entropy at each token of a finished request, by the name it gave; empty if this worker has none."""
         return rows_of(self.vllm_config).take_trace(name)
 
     def autodeco_set_strategy(self, spec: str | None) -> str | None:

@@ -1,9 +1,11 @@
-"""Loading a model with its tokenizer, as the commands that generate text need them."""
+"""Loading a model with its tokenizer, as everything that generates text with Transformers needs them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+
+from autodeco.errors import ModelNotFoundError
 
 
 def load_model_and_tokenizer(
@@ -20,9 +22,6 @@ def load_model_and_tokenizer(
     Raises:
         AutoDecoError: as :meth:`AutoDecoForCausalLM.from_pretrained` does.
     """
-    from transformers import AutoTokenizer
-
-    from autodeco.bundled import resolve_model
     from autodeco.modeling import AutoDecoForCausalLM
 
     options = {"base_model": base_model} if base_model else {}
@@ -31,4 +30,21 @@ def load_model_and_tokenizer(
     source = path if (folder / "tokenizer_config.json").exists() else model.autodeco_config.base_model_name_or_path
     if source is None:
         source = path
-    return model, AutoTokenizer.from_pretrained(resolve_model(base_model or source))
+    return model, load_tokenizer(base_model or source)
+
+
+def load_tokenizer(model: str) -> Any:
+    """The tokenizer of a model: folder, hub id, ``smollm2-135m``.
+
+    Raises:
+        ModelNotFoundError: there is none.
+    """
+    from transformers import AutoTokenizer
+
+    from autodeco.bundled import resolve_model
+
+    try:
+        return AutoTokenizer.from_pretrained(resolve_model(model))
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise ModelNotFoundError(f"no tokenizer was found for '{model}' ({reason:.300}).") from None

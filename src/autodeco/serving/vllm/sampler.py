@@ -1,0 +1,211 @@
+"""Rollouts and evaluations at scale: a vLLM engine in the place of a Transformers model.
+
+Each completion is a request of its own with its own seed, so what a sample is does not depend on its neighbours, on
+how many run at a time, or on where a run was stopped (as far as the engine's arithmetic is the same in every batch).
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from autodeco.checkpoint.layout import SECTION
+from autodeco.errors import ConfigError
+from autodeco.generation import TRACED
+from autodeco.memory import free_memory
+from autodeco.rollouts.sample import batch_seed
+from autodeco.rollouts.sampler import Message, OnProgress, Sample, Sampling, encode
+from autodeco.serving.checkpoint import ServedModel, served_model
+from autodeco.serving.samplers import has_heads
+from autodeco.serving.vllm import HEADS_KEY, PREFIX
+from autodeco.serving.vllm.launch import is_cpu_build
+from autodeco.strategies import get_strategy
+
+_REQUESTS = "autodeco.serving.vllm.requests"
+# Requests that wait in the engine beyond those that run: enough that a place that becomes free is filled at once.
+_WAITING = 2
+_CPU_CACHE_BYTES = 4 << 30
+
+
+class VllmSampler:
+    """Draws completions with a vLLM engine; see :class:`autodeco.rollouts.sampler.Sampler`.
+
+    Args:
+        model: a plain base, heads, a merged or a released checkpoint.
+        base: base model, instead of the one that heads record.
+        dtype: ``auto``, ``bfloat16``, ``float32``.
+        batch_size: most completions at a time.
+        max_length: longest prompt and completion together, in tokens; ``None`` for what the model can take.
+        **settings: further arguments of ``vllm.LLM``.
+
+    Raises:
+        ModelNotFoundError: model or base was not found.
+        CheckpointError: a file is damaged, or heads and base do not belong together.
+    """
+
+    engine = "vllm"
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base: str | None = None,
+        dtype: str = "auto",
+        batch_size: int = 64,
+        max_length: int | None = None,
+        **settings: Any,
+    ) -> None:
+        from vllm import LLM
+
+        self._scratch = tempfile.TemporaryDirectory(prefix="autodeco-engine-")
+        self._has_heads = has_heads(model)
+        self._running = batch_size
+        heads = None if self._has_heads else _untrained_heads(model, Path(self._scratch.name) / "untrained")
+        served = served_model(model, heads=heads, base=base, scratch=Path(self._scratch.name))
+        on_cpu = is_cpu_build()
+        if on_cpu:  # by default one core is kept for the front end, which here waits most of the time
+            os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
+        self._llm = LLM(
+            **{
+                **_model_arguments(served),
+                "generation_config": "vllm",
+                "worker_extension_cls": f"{_REQUESTS}.WorkerExtension",
+                "dtype": dtype,
+                "max_num_seqs": batch_size,
+                "max_model_len": max_length,
+                "seed": 0,
+                **(_cpu_arguments() if on_cpu else {}),
+                **settings,
+            }
+        )
+        self.tokenizer = self._llm.get_tokenizer()
+
+    def draw(
+        self,
+        prompts: Sequence[list[Message]],
+        sampling: Sampling,
+        *,
+        done: Collection[tuple[int, int]] = frozenset(),
+        on_progress: OnProgress | None = None,
+    ) -> Iterator[list[Sample]]:
+        """Yields completions as the engine finishes them."""
+        strategy = get_strategy(sampling.strategy)
+        if strategy.needs_heads and not self._has_heads:
+            raise ConfigError(
+                f"strategy '{strategy}' needs decoding heads, and this is a plain base model. Name a model with heads."
+            )
+        self._llm.collective_rpc("autodeco_set_strategy", args=(strategy.spec,))
+        ids = [encode(self.tokenizer, messages) for messages in prompts]
+        wanted = [
+            (prompt, index)
+            for prompt in range(len(prompts))
+            for index in range(sampling.samples_per_prompt)
+            if (prompt, index) not in done
+        ]
+        finished, total = len(done), len(prompts) * sampling.samples_per_prompt
+        for outputs in self._run(wanted, ids, sampling, greedy=strategy.greedy):
+            yield [self._sample(output, ids, sampling) for output in outputs]
+            finished += len(outputs)
+            if on_progress is not None:
+                on_progress(finished, total)
+
+    def _run(
+        self, wanted: list[tuple[int, int]], ids: list[list[int]], sampling: Sampling, *, greedy: bool
+    ) -> Iterator[list[Any]]:
+        """Keeps the engine full; yields the requests that each step finishes."""
+        engine = self._llm.llm_engine
+        waiting = iter(wanted)
+        inside: set[str] = set()
+        try:
+            while True:
+                while len(inside) < _WAITING * self._running and (member := next(waiting, None)) is not None:
+                    name = f"{member[0]}-{member[1]}"
+                    prompt = {"prompt_token_ids": ids[member[0]]}
+                    engine.add_request(name, prompt, _parameters(member, name, sampling, greedy=greedy))
+                    inside.add(name)
+                if not inside:
+                    return
+                finished = [output for output in engine.step() if output.finished]
+                inside.difference_update(output.request_id for output in finished)
+                if finished:
+                    yield finished
+        finally:
+            if inside:  # whoever takes the samples has stopped
+                engine.abort_request(list(inside))
+
+    def _sample(self, output: Any, ids: list[list[int]], sampling: Sampling) -> Sample:
+        prompt, index = (int(part) for part in output.request_id.split("-"))
+        (completion,) = output.outputs
+        token_ids = list(completion.token_ids)
+        finish: Literal["stop", "length"] = "length" if completion.finish_reason == "length" else "stop"
+        values = self._trace(output.request_id) if sampling.trace else {}
+        if sampling.log_probs:
+            steps = zip(completion.logprobs, token_ids, strict=True)
+            values["log_probs"] = [step[token].logprob for step, token in steps]
+        text = self.tokenizer.decode(token_ids, skip_special_tokens=True)
+        return Sample(prompt, index, ids[prompt], token_ids, text, finish, **values)
+
+    def _trace(self, name: str) -> dict[str, list[float]]:
+        found = self._llm.collective_rpc("autodeco_take_trace", args=(name,))
+        columns = zip(*next(filter(None, found)), strict=True)
+        return {name: list(values) for name, values in zip(TRACED, columns, strict=True)}
+
+    def close(self) -> None:
+        """Ends the engine's processes."""
+        self._llm.llm_engine.engine_core.shutdown()
+        self._scratch.cleanup()
+        gc.collect()
+
+
+def _untrained_heads(model: str, folder: Path) -> str:
+    """Heads for a plain base, which make it an AutoDeco model; another strategy always stands in their place."""
+    from autodeco.bundled import resolve_model
+    from autodeco.checkpoint import save_heads
+    from autodeco.checkpoint.layout import CONFIG
+    from autodeco.checkpoint.released import base_sizes
+    from autodeco.checkpoint.source import Source, read_json
+    from autodeco.config import AutoDecoConfig
+    from autodeco.heads import DecodingHeads
+
+    source = Source.open(resolve_model(model))
+    hidden_size, vocab_size = base_sizes(read_json(source.need(CONFIG)), source.label(CONFIG))
+    save_heads(DecodingHeads(AutoDecoConfig(hidden_size=hidden_size, vocab_size=vocab_size)), folder)
+    return str(folder)
+
+
+def _model_arguments(served: ServedModel) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"model": served.path, "revision": served.revision}
+    if served.heads is not None:
+        section = {HEADS_KEY: str(served.heads)}
+        arguments["hf_overrides"] = {"architectures": [f"{PREFIX}{served.architecture}"], SECTION: section}
+    return arguments
+
+
+def _cpu_arguments() -> dict[str, Any]:
+    """What vLLM needs on CPUs: the V1 runner's reader of options, and whole prompts, without which seeds stop it."""
+    return {
+        "logits_processors": [f"{_REQUESTS}:RequestOptions"],
+        "enable_chunked_prefill": False,
+        "kv_cache_memory_bytes": min(_CPU_CACHE_BYTES, int(free_memory(torch.device("cpu")) * 0.4)),
+    }
+
+
+def _parameters(member: tuple[int, int], name: str, sampling: Sampling, *, greedy: bool) -> Any:
+    from vllm import SamplingParams
+
+    seed = batch_seed(sampling.seed, json.dumps(member))
+    return SamplingParams(
+        max_tokens=sampling.max_new_tokens,
+        temperature=0.0 if greedy else 1.0,
+        seed=None if greedy else seed,
+        logprobs=0 if sampling.log_probs else None,
+        detokenize=False,
+        extra_args={"autodeco_trace": name} if sampling.trace else None,
+    )

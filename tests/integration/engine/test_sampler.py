@@ -1,0 +1,89 @@
+"""Rollouts on the engine: the same interface as with Transformers, resumable, every strategy."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+pytest.importorskip("vllm", reason="vLLM is not installed here: make test-vllm runs this in vLLM's own environment")
+from tests.rollouts.letters import Letters
+
+from autodeco import AutoDecoForCausalLM
+from autodeco.errors import ConfigError
+from autodeco.files import read_jsonl
+from autodeco.rollouts import RolloutSettings, Sampling, rollout
+from autodeco.serving.samplers import open_sampler
+
+PROMPTS = [[{"role": "user", "content": text}] for text in ("a", "a longer one", "mid")]
+
+
+@pytest.fixture(scope="module")
+def sampler(tiny_checkpoints):
+    with open_sampler(
+        str(tiny_checkpoints["heads"]), engine="vllm", dtype="float32", batch_size=4, max_length=128
+    ) as opened:
+        yield opened
+
+
+def drawn(sampler, done=frozenset(), **settings):
+    batches = sampler.draw(PROMPTS, Sampling(**settings), done=done)
+    return {(one.prompt_index, one.sample_index): one for batch in batches for one in batch}
+
+
+def test_samples_do_not_depend_on_where_a_run_goes_on(sampler):
+    settings = {"samples_per_prompt": 4, "max_new_tokens": 10, "strategy": "autodeco", "seed": 3}
+    whole = drawn(sampler, **settings)
+    assert len(whole) == 12
+    assert len({tuple(one.completion_ids) for one in whole.values()}) > 8
+    rest = drawn(sampler, done=set(list(whole)[:7]), **settings)
+    assert {key: one.completion_ids for key, one in rest.items()} == {
+        key: one.completion_ids for key, one in whole.items() if key in rest
+    }
+    assert len(rest) == 5
+
+
+@pytest.mark.parametrize("strategy", ["autodeco", "default", "p-less"])
+def test_traces_and_log_probs_are_those_of_transformers(sampler, tiny_checkpoints, strategy):
+    model = AutoDecoForCausalLM.from_pretrained(tiny_checkpoints["heads"], dtype="float32")
+    one = drawn(sampler, max_new_tokens=12, strategy=strategy, trace=True, log_probs=True)[0, 0]
+    ids = torch.tensor([one.prompt_ids + one.completion_ids])
+    steps = slice(len(one.prompt_ids) - 1, -1)
+    with torch.no_grad(), model.decode_with(strategy):
+        output = model(ids)
+    log_probs = output.logits[0, steps].log_softmax(-1)
+    chosen = log_probs.gather(1, ids[0, len(one.prompt_ids) :, None])[:, 0]
+    torch.testing.assert_close(torch.tensor(one.log_probs), chosen, atol=1e-3, rtol=0)
+    torch.testing.assert_close(torch.tensor(one.temperature), output.temperature[0, steps], atol=1e-3, rtol=0)
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    torch.testing.assert_close(torch.tensor(one.entropy), entropy, atol=2e-3, rtol=0)
+
+
+def test_greedy(sampler, tiny_checkpoints):
+    model = AutoDecoForCausalLM.from_pretrained(tiny_checkpoints["heads"], dtype="float32")
+    one = drawn(sampler, max_new_tokens=12, strategy="greedy")[1, 0]
+    inputs = torch.tensor([one.prompt_ids])
+    expected = model.generate(inputs, attention_mask=torch.ones_like(inputs), max_new_tokens=12, do_sample=False)
+    assert one.completion_ids == expected[0, inputs.shape[1] :].tolist()
+
+
+def test_a_rollout_is_resumed(sampler, tmp_path):
+    settings = RolloutSettings(problems=4, samples_per_problem=3, max_new_tokens=4, strategy="autodeco")
+
+    def stop(done, total):
+        if 4 < done < total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rollout(Letters(), sampler, tmp_path / "r.jsonl", settings, model_name="tiny", on_progress=stop)
+    assert rollout(Letters(), sampler, tmp_path / "r.jsonl", settings, model_name="tiny").samples == 12
+    rows = [row for _, row in read_jsonl(tmp_path / "r.jsonl")]
+    assert len({(row["id"], row["sample"]) for row in rows}) == 12
+
+
+def test_a_plain_base_takes_every_strategy_that_needs_no_heads(tiny_checkpoints):
+    with open_sampler(
+        str(tiny_checkpoints["base"]), engine="vllm", dtype="float32", batch_size=4, max_length=128
+    ) as plain:
+        assert len(drawn(plain, max_new_tokens=3, strategy="static:temperature=0.5")) == 3
+        with pytest.raises(ConfigError, match="needs decoding heads"):
+            drawn(plain, strategy="autodeco")
