@@ -23,8 +23,6 @@ from autodeco.training.hidden_states import HiddenStateStore, StoredDataset
 
 _PIECE_ELEMENTS = 4_194_304  # logits at once: 16 MB of float32, and about six temporaries of that size
 _STORED_CHUNK = 4096
-# Inverse temperatures at which the sums over tokens are known exactly; between them a cubic (tokens.py).
-_GRID = torch.logspace(np.log10(0.5), np.log10(20.0), 16, dtype=torch.float64)
 
 
 class Chunk(NamedTuple):
@@ -82,7 +80,8 @@ def diagnose(
             chosen_on="these tokens",
         )
         group_betas = torch.tensor(own_betas, dtype=torch.float64)[torch.from_numpy(quintiles)]
-        measured = _measure_all(chunks, heads, lm_head, found, group_betas)
+        guesses = tokens.guessed_beta(survey.slopes)
+        measured = _measure_all(chunks, heads, lm_head, found, torch.stack([group_betas, guesses], dim=-1))
     everything = {
         **measured,
         "entropy": survey.entropy.numpy(),
@@ -187,21 +186,15 @@ def _heads_values(piece: _Piece, heads: DecodingHeads) -> tuple[Tensor, Tensor, 
 
 def _survey(piece: _Piece, heads: DecodingHeads) -> _Survey:
     temperature, top_p, _ = _heads_values(piece, heads)
-    on_grid = [tokens.log_probability(piece.logits, piece.chunk.targets, beta) for beta in _GRID]
-    found = (
-        piece.chunk.trajectories,
-        tokens.entropy(piece.logits),
-        temperature,
-        top_p,
-        torch.stack([slopes.value for slopes in on_grid], dim=-1).float(),
-        torch.stack([slopes.first for slopes in on_grid], dim=-1).float(),
-    )
+    values, slopes = tokens.on_grid(piece.logits, piece.chunk.targets)
+    entropy = tokens.entropy(values, slopes)
+    found = (piece.chunk.trajectories, entropy, temperature, top_p, values.float(), slopes.float())
     return _Survey(*(values.cpu() for values in found))
 
 
 def _best_beta(survey: _Survey, tokens_of: slice | Tensor) -> float:
     values, slopes = survey.values[tokens_of].double().sum(0), survey.slopes[tokens_of].double().sum(0)
-    return tokens.best_common_beta(_GRID, values, slopes)
+    return tokens.best_common_beta(values, slopes)
 
 
 def _quintiles(entropies: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -212,34 +205,35 @@ def _quintiles(entropies: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _measure_all(
-    chunks: Iterable[Chunk], heads: DecodingHeads, lm_head: LMHead, constants: Constants, group_betas: Tensor
+    chunks: Iterable[Chunk], heads: DecodingHeads, lm_head: LMHead, constants: Constants, betas: Tensor
 ) -> dict[str, NDArray[np.float64]]:
     found: list[dict[str, Tensor]] = []
     start = 0
     for piece in _pieces(chunks, lm_head, heads):
         end = start + len(piece.chunk.targets)
-        found.append(_measure(piece, heads, constants, group_betas[start:end].to(piece.logits.device)))
+        found.append(_measure(piece, heads, constants, betas[start:end].to(piece.logits.device)))
         start = end
     return {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}
 
 
-def _measure(piece: _Piece, heads: DecodingHeads, constants: Constants, group_betas: Tensor) -> dict[str, Tensor]:
+def _measure(piece: _Piece, heads: DecodingHeads, constants: Constants, betas: Tensor) -> dict[str, Tensor]:
+    """Measures tokens; ``betas`` ``[n, 2]`` are those of the entropy fifths and the guesses of the optimum."""
     logits, targets = piece.logits, piece.chunk.targets
     temperature, top_p, rows = _heads_values(piece, heads)
     lowest, highest = (torch.full_like(temperature, bound) for bound in tokens.OPTIMUM_RANGE)
     # The range is widened to the heads' own T, so that the optimum is never worse than the heads.
     low, high = 1 / torch.maximum(highest, temperature), 1 / torch.minimum(lowest, temperature)
-    mean = tokens.log_probability(logits, targets, torch.tensor(1 / constants.mean_temperature, device=logits.device))
-    found = {
-        "default": tokens.value(logits, targets, 1.0),
-        "constant": tokens.value(logits, targets, 1 / constants.temperature),
-        "mean": mean.value,
-        "heads": tokens.value(logits, targets, 1 / temperature),
-        "group_constants": tokens.value(logits, targets, group_betas),
-        "optimum": tokens.value(logits, targets, tokens.best_beta(logits, targets, low, high)),
-        # ∂ log p / ∂T = g'(β) · ∂β/∂T, and ∂β/∂T = -β².
-        "slope": -mean.first / constants.mean_temperature**2,
+    at = {
+        "default": torch.ones_like(temperature),
+        "constant": torch.full_like(temperature, 1 / constants.temperature),
+        "mean": torch.full_like(temperature, 1 / constants.mean_temperature),
+        "heads": 1 / temperature,
+        "group_constants": betas[:, 0],
+        "optimum": tokens.best_beta(logits, targets, low, high, start=betas[:, 1]),
     }
+    values = tokens.values_at(logits, targets, torch.stack(list(at.values()), dim=-1))
+    found = dict(zip(at, values.unbind(-1), strict=True))
+    found["slope"] = tokens.slopes_by_temperature(logits, targets, constants.mean_temperature)
     if constants.mean_top_p is not None:
         for name, threshold in (("heads", top_p), ("constant", torch.full_like(top_p, constants.mean_top_p))):
             found |= _nucleus(rows.logits, targets, threshold, name)
