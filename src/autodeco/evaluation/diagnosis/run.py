@@ -173,22 +173,22 @@ def _pieces(chunks: Iterable[Chunk], lm_head: LMHead, heads: DecodingHeads) -> I
             yield _Piece(piece, distribution.as_working_precision(logits))
 
 
-def _heads_values(piece: _Piece, heads: DecodingHeads) -> tuple[Tensor, Tensor, distribution.ScaledRows]:
-    """T ``[n]`` as it divides the logits, P ``[n]``, and the scaled logits."""
+def _heads_values(piece: _Piece, heads: DecodingHeads) -> tuple[Tensor, Tensor]:
+    """T ``[n]`` as it divides the logits, and P ``[n]``."""
     hidden = piece.chunk.hidden_states
     temperature = heads.temperature(hidden)
     rows = distribution.scale_rows(
         piece.logits, temperature, heads.config.min_temperature, statistics=heads.needs_statistics
     )
     top_p = heads.top_p(hidden, temperature, rows.statistics)
-    return temperature.clamp(min=heads.config.min_temperature).double(), top_p.double(), rows
+    return temperature.clamp(min=heads.config.min_temperature), top_p
 
 
 def _survey(piece: _Piece, heads: DecodingHeads) -> _Survey:
-    temperature, top_p, _ = _heads_values(piece, heads)
+    temperature, top_p = _heads_values(piece, heads)
     values, slopes = tokens.on_grid(piece.logits, piece.chunk.targets)
     entropy = tokens.entropy(values, slopes)
-    found = (piece.chunk.trajectories, entropy, temperature, top_p, values.float(), slopes.float())
+    found = (piece.chunk.trajectories, entropy, temperature.double(), top_p.double(), values.float(), slopes.float())
     return _Survey(*(values.cpu() for values in found))
 
 
@@ -219,7 +219,8 @@ def _measure_all(
 def _measure(piece: _Piece, heads: DecodingHeads, constants: Constants, betas: Tensor) -> dict[str, Tensor]:
     """Measures tokens; ``betas`` ``[n, 2]`` are those of the entropy fifths and the guesses of the optimum."""
     logits, targets = piece.logits, piece.chunk.targets
-    temperature, top_p, rows = _heads_values(piece, heads)
+    divisor, top_p = _heads_values(piece, heads)
+    temperature = divisor.double()
     lowest, highest = (torch.full_like(temperature, bound) for bound in tokens.OPTIMUM_RANGE)
     # The range is widened to the heads' own T, so that the optimum is never worse than the heads.
     low, high = 1 / torch.maximum(highest, temperature), 1 / torch.minimum(lowest, temperature)
@@ -236,13 +237,18 @@ def _measure(piece: _Piece, heads: DecodingHeads, constants: Constants, betas: T
     found["slope"] = tokens.slopes_by_temperature(logits, targets, constants.mean_temperature)
     if constants.mean_top_p is not None:
         for name, threshold in (("heads", top_p), ("constant", torch.full_like(top_p, constants.mean_top_p))):
-            found |= _nucleus(rows.logits, targets, threshold, name)
+            found |= _nucleus(piece, divisor, threshold, name)
     return {name: values.cpu() for name, values in found.items()}
 
 
-def _nucleus(scaled: Tensor, targets: Tensor, top_p: Tensor, name: str) -> dict[str, Tensor]:
+def _nucleus(piece: _Piece, divisor: Tensor, top_p: Tensor, name: str) -> dict[str, Tensor]:
     """Log-mass that a nucleus of ``softmax(l / T)`` keeps, and whether the target is outside it."""
-    mask = distribution.nucleus_mask(scaled, top_p)
-    kept = scaled.masked_fill(~mask, -torch.inf).logsumexp(-1) - scaled.logsumexp(-1)
-    outside = ~mask.gather(-1, targets.long().unsqueeze(-1)).squeeze(-1)
-    return {f"log_mass_{name}": kept.double(), f"outside_{name}": outside.double()}
+    at_targets = piece.chunk.targets.long().unsqueeze(-1)
+    rows = distribution.scale_rows(piece.logits, divisor, statistics=False)
+    whole, before = rows.logits.logsumexp(-1), rows.logits.gather(-1, at_targets)
+    cut = distribution.cut_nucleus(rows, top_p)  # overwrites the rows; without a sort where there are kernels
+    outside = before - cut.gather(-1, at_targets) > distribution.NUCLEUS_PENALTY / 2
+    return {
+        f"log_mass_{name}": (cut.logsumexp(-1) - whole).double(),
+        f"outside_{name}": outside.squeeze(-1).double(),
+    }
