@@ -167,10 +167,8 @@ def sweep_section(measured: Measured) -> Section | None:
     for strategy in measured.strategies:
         summary = measured.summary(strategy, measured.tasks)
         if kind_of(strategy) == "autodeco" and summary is not None:
-            for series, ends in ((marks, [mark[1] for mark in marks]), (swept, [mark[1] for mark in swept])):
-                series += [
-                    (strategy, at, summary.metrics["pass@1"]) for at in sorted({*ends})[:: max(1, len({*ends}) - 1)]
-                ]
+            marks += _level(strategy, summary, marks)
+            swept += _level(strategy, summary, swept)
     section = Section("Sweep of static settings")
     note = f"Average of {', '.join(measured.tasks)}, with 95 % intervals over problems. AutoDeco is the level line."
     section.parts.append(
@@ -180,6 +178,12 @@ def sweep_section(measured: Measured) -> Section | None:
         section.parts.append(Figure("sweep-top-p", "Figure 3: top-p", figures.lines(swept, "P", "Pass@1"), note))
     section.parts.append(Table("Static settings", ["T", "P", "Pass@1"], rows, "0 is greedy decoding."))
     return section
+
+
+def _level(strategy: str, summary: Summary, marks: list[figures.Mark]) -> list[figures.Mark]:
+    """A level line at a strategy's Pass@1, from the first to the last of the marks."""
+    places = {mark[1] for mark in marks}
+    return [(strategy, at, summary.metrics["pass@1"]) for at in ({min(places), max(places)} if places else ())]
 
 
 def ablation_section(measured: Measured) -> Section | None:
