@@ -98,7 +98,7 @@ def test_tables_hold_what_was_measured(run):
     assert {figure.name for figure in found.figures} == {
         "frontier-entropy",
         "frontier-distinct-2",
-        "frontier-1---self-bleu",
+        "frontier-1-self-bleu",
         "frontier-pass-16",
         "sweep-temperature",
         "sweep-top-p",

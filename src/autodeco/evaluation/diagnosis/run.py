@@ -54,7 +54,8 @@ def diagnose(
     Args:
         chunks: gone over twice, so a list or an object that can be iterated again, not a generator.
         heads: trained, on the same device as the chunks.
-        lm_head: ``[V, H]``, or a function from hidden states ``[N, H]`` to logits ``[N, V]``.
+        lm_head: ``[V, H]``, or a function from hidden states ``[N, H]``, in the precision they come in, to logits
+            ``[N, V]``.
         data: what the tokens are, for the record ("test trajectories of ...").
         constants: temperatures and top-p from elsewhere (training data) to measure against; ``None`` takes the best
             constant and the heads' means on these tokens, which is the hardest comparison for the heads.
@@ -108,7 +109,7 @@ def diagnose_store(
     Args:
         store: filled.
         heads: trained, on the CPU like the store's states.
-        lm_head: of the base that filled the store.
+        lm_head: of the base that filled the store; see :func:`diagnose`. A function is given bfloat16.
         rows: only these (held-out ones); ``None`` for all.
         data: what the tokens are; the store's folder if not given.
         constants: see :func:`diagnose`.
@@ -168,7 +169,6 @@ def _pieces(chunks: Iterable[Chunk], lm_head: LMHead, heads: DecodingHeads) -> I
         for start in range(0, len(chunk.targets), size):
             piece = Chunk(*(part[start : start + size] for part in chunk))
             hidden = piece.hidden_states
-            # Stored states are bfloat16; a function casts them itself, or is given a precision that it takes.
             logits = lm_head(hidden) if callable(lm_head) else hidden.to(lm_head.dtype) @ lm_head.T
             yield _Piece(piece, distribution.as_working_precision(logits))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -101,7 +102,7 @@ def frontier_section(measured: Measured) -> Section | None:
         note = (
             f"{found.problems} problems of {', '.join(found.tasks)}; 95 % intervals over problems in both directions."
         )
-        name = f"frontier-{''.join(letter if letter.isalnum() else '-' for letter in measure)}"
+        name = "frontier-" + re.sub("[^a-z0-9]+", "-", measure)
         section.parts.append(Figure(name, f"Pass@1 against {measure}", figures.frontier_plot(found), note))
         section.parts.append(_distances(found))
     if not section.parts:

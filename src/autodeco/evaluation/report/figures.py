@@ -44,7 +44,7 @@ def lines(marks: list[Mark], x: str, y: str, *, log_x: bool = False) -> str:
     values = [{"series": name, "x": at, **_ends(estimate)} for name, at, estimate in marks]
     scale = alt.Scale(type="log", base=2) if log_x else alt.Scale(zero=False)
     base = alt.Chart(alt.Data(values=values)).encode(
-        x=alt.X("x:Q", title=x, scale=scale), color=alt.Color("series:N", title=None)
+        x=alt.X("x:Q", title=x, scale=scale), color=alt.Color("series:N", title=None, legend=alt.Legend(labelLimit=400))
     )
     drawn = base.mark_line(point=True).encode(y=alt.Y("y:Q", title=y, scale=alt.Scale(zero=False), axis=_axis(alt)))
     whiskers = base.mark_rule().encode(y="low:Q", y2="high:Q")
@@ -86,8 +86,8 @@ def frontier_plot(found: Frontier) -> str:
         .mark_line(color="#999")
         .encode(x=x, y=y, order="order:O")
     )
-    base = alt.Chart(data).encode(color=alt.Color("kind:N", title=None))
-    dots = base.mark_point(filled=True, size=60).encode(x=x, y=y)
+    base = alt.Chart(data).encode(color=alt.Color("kind:N", title=None, legend=alt.Legend(labelLimit=400)))
+    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y)
     upright = base.mark_rule(opacity=0.6).encode(x=x, y="low:Q", y2="high:Q")
     level = base.mark_rule(opacity=0.6).encode(y=y, x="x_low:Q", x2="x_high:Q")
     return _svg(curve + upright + level + dots)
