@@ -99,7 +99,7 @@ def test_compare_pairs_problems_and_leaves_failed_samples_out():
     assert opposite.difference == pytest.approx(-found.difference)
     again = compare(frame(rows), "autodeco", "default")
     assert again == found
-    assert "The difference is settled." in found.power_sentences()
+    assert "It leaves out 0." in found.power_sentences()
 
 
 def test_compare_weighs_tasks_alike():

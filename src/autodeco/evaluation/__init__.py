@@ -1,1 +1,1 @@
-"""Measuring decoding: statistics of accuracies and (later) strategies, runs and reports."""
+"""Measuring decoding: results, metrics, comparisons, the frontier, the diagnosis of adaptivity, and the report."""

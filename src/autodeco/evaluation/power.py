@@ -113,7 +113,7 @@ def describe(note: PowerNote, difference: float, problems: int, samples: float) 
         wanted = _either(note.samples_for_target, note.problems_for_target)
         text += f" For ±{100 * note.target:.1f} points: {wanted}."
     if abs(difference) > note.half_width:
-        return f"{text} The difference is settled."
+        return f"{text} It leaves out 0."
     if note.problems_for_difference is None:
         return f"{text} The difference is 0: nothing would make it significant."
     wanted = _either(note.samples_for_difference, note.problems_for_difference)

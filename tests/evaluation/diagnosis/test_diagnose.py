@@ -119,7 +119,7 @@ def test_every_figure_is_that_of_plain_loops():
     for at in range(400):
         one = optimize.minimize_scalar(
             lambda value, at=at: -float((logits[at] / value).log_softmax(-1)[targets[at]]),
-            bounds=(0.05, 2),
+            bounds=(min(0.05, float(temperature[at])), 2),
             method="bounded",
             options={"xatol": 1e-10},
         )
@@ -237,3 +237,14 @@ def test_what_cannot_be_diagnosed():
     one = [Chunk(chunk.hidden_states, chunk.targets, torch.zeros_like(chunk.trajectories)) for chunk in chunks]
     with pytest.raises(DataError, match="two trajectories"):
         diagnose(one, heads, weight, data="planted")
+
+
+def test_a_models_own_logits_from_stored_states(model):
+    chunk = Chunk(torch.randn(60, 32).bfloat16(), torch.randint(0, 128, (60,)), torch.arange(60) // 10)
+    weight = model.get_output_embeddings().weight
+    by_function = diagnose(
+        [chunk], model.decoding_heads, lambda hidden: model.compute_logits(hidden.float()), data="x", resamples=50
+    )
+    by_weight = diagnose([chunk], model.decoding_heads, weight, data="x", resamples=50)
+    assert by_function.overall == by_weight.overall
+    assert by_function.overall.tokens == 60

@@ -23,8 +23,6 @@ from autodeco.training.hidden_states import HiddenStateStore, StoredDataset
 
 _PIECE_ELEMENTS = 4_194_304  # logits at once: 16 MB of float32, and about six temporaries of that size
 _STORED_CHUNK = 4096
-# Inverse temperatures at which the sums over tokens are known exactly; between them a cubic (tokens.py).
-_GRID = torch.logspace(np.log10(0.5), np.log10(20.0), 16, dtype=torch.float64)
 
 
 class Chunk(NamedTuple):
@@ -56,7 +54,8 @@ def diagnose(
     Args:
         chunks: gone over twice, so a list or an object that can be iterated again, not a generator.
         heads: trained, on the same device as the chunks.
-        lm_head: ``[V, H]``, or a function from hidden states ``[N, H]`` to logits ``[N, V]``.
+        lm_head: ``[V, H]``, or a function from hidden states ``[N, H]``, in the precision they come in, to logits
+            ``[N, V]``.
         data: what the tokens are, for the record ("test trajectories of ...").
         constants: temperatures and top-p from elsewhere (training data) to measure against; ``None`` takes the best
             constant and the heads' means on these tokens, which is the hardest comparison for the heads.
@@ -82,7 +81,8 @@ def diagnose(
             chosen_on="these tokens",
         )
         group_betas = torch.tensor(own_betas, dtype=torch.float64)[torch.from_numpy(quintiles)]
-        measured = _measure_all(chunks, heads, lm_head, found, group_betas)
+        guesses = tokens.guessed_beta(survey.slopes)
+        measured = _measure_all(chunks, heads, lm_head, found, torch.stack([group_betas, guesses], dim=-1))
     everything = {
         **measured,
         "entropy": survey.entropy.numpy(),
@@ -109,7 +109,7 @@ def diagnose_store(
     Args:
         store: filled.
         heads: trained, on the CPU like the store's states.
-        lm_head: of the base that filled the store.
+        lm_head: of the base that filled the store; see :func:`diagnose`. A function is given bfloat16.
         rows: only these (held-out ones); ``None`` for all.
         data: what the tokens are; the store's folder if not given.
         constants: see :func:`diagnose`.
@@ -169,39 +169,32 @@ def _pieces(chunks: Iterable[Chunk], lm_head: LMHead, heads: DecodingHeads) -> I
         for start in range(0, len(chunk.targets), size):
             piece = Chunk(*(part[start : start + size] for part in chunk))
             hidden = piece.hidden_states
-            # Stored states are bfloat16; a function casts them itself, or is given a precision that it takes.
             logits = lm_head(hidden) if callable(lm_head) else hidden.to(lm_head.dtype) @ lm_head.T
             yield _Piece(piece, distribution.as_working_precision(logits))
 
 
-def _heads_values(piece: _Piece, heads: DecodingHeads) -> tuple[Tensor, Tensor, distribution.ScaledRows]:
-    """T ``[n]`` as it divides the logits, P ``[n]``, and the scaled logits."""
+def _heads_values(piece: _Piece, heads: DecodingHeads) -> tuple[Tensor, Tensor]:
+    """T ``[n]`` as it divides the logits, and P ``[n]``."""
     hidden = piece.chunk.hidden_states
     temperature = heads.temperature(hidden)
     rows = distribution.scale_rows(
         piece.logits, temperature, heads.config.min_temperature, statistics=heads.needs_statistics
     )
     top_p = heads.top_p(hidden, temperature, rows.statistics)
-    return temperature.clamp(min=heads.config.min_temperature).double(), top_p.double(), rows
+    return temperature.clamp(min=heads.config.min_temperature), top_p
 
 
 def _survey(piece: _Piece, heads: DecodingHeads) -> _Survey:
-    temperature, top_p, _ = _heads_values(piece, heads)
-    on_grid = [tokens.log_probability(piece.logits, piece.chunk.targets, beta) for beta in _GRID]
-    found = (
-        piece.chunk.trajectories,
-        tokens.entropy(piece.logits),
-        temperature,
-        top_p,
-        torch.stack([slopes.value for slopes in on_grid], dim=-1).float(),
-        torch.stack([slopes.first for slopes in on_grid], dim=-1).float(),
-    )
+    temperature, top_p = _heads_values(piece, heads)
+    values, slopes = tokens.on_grid(piece.logits, piece.chunk.targets)
+    entropy = tokens.entropy(values, slopes)
+    found = (piece.chunk.trajectories, entropy, temperature.double(), top_p.double(), values.float(), slopes.float())
     return _Survey(*(values.cpu() for values in found))
 
 
 def _best_beta(survey: _Survey, tokens_of: slice | Tensor) -> float:
     values, slopes = survey.values[tokens_of].double().sum(0), survey.slopes[tokens_of].double().sum(0)
-    return tokens.best_common_beta(_GRID, values, slopes)
+    return tokens.best_common_beta(values, slopes)
 
 
 def _quintiles(entropies: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -212,43 +205,50 @@ def _quintiles(entropies: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _measure_all(
-    chunks: Iterable[Chunk], heads: DecodingHeads, lm_head: LMHead, constants: Constants, group_betas: Tensor
+    chunks: Iterable[Chunk], heads: DecodingHeads, lm_head: LMHead, constants: Constants, betas: Tensor
 ) -> dict[str, NDArray[np.float64]]:
     found: list[dict[str, Tensor]] = []
     start = 0
     for piece in _pieces(chunks, lm_head, heads):
         end = start + len(piece.chunk.targets)
-        found.append(_measure(piece, heads, constants, group_betas[start:end].to(piece.logits.device)))
+        found.append(_measure(piece, heads, constants, betas[start:end].to(piece.logits.device)))
         start = end
     return {name: torch.cat([part[name] for part in found]).numpy() for name in found[0]}
 
 
-def _measure(piece: _Piece, heads: DecodingHeads, constants: Constants, group_betas: Tensor) -> dict[str, Tensor]:
+def _measure(piece: _Piece, heads: DecodingHeads, constants: Constants, betas: Tensor) -> dict[str, Tensor]:
+    """Measures tokens; ``betas`` ``[n, 2]`` are those of the entropy fifths and the guesses of the optimum."""
     logits, targets = piece.logits, piece.chunk.targets
-    temperature, top_p, rows = _heads_values(piece, heads)
+    divisor, top_p = _heads_values(piece, heads)
+    temperature = divisor.double()
     lowest, highest = (torch.full_like(temperature, bound) for bound in tokens.OPTIMUM_RANGE)
     # The range is widened to the heads' own T, so that the optimum is never worse than the heads.
     low, high = 1 / torch.maximum(highest, temperature), 1 / torch.minimum(lowest, temperature)
-    mean = tokens.log_probability(logits, targets, torch.tensor(1 / constants.mean_temperature, device=logits.device))
-    found = {
-        "default": tokens.value(logits, targets, 1.0),
-        "constant": tokens.value(logits, targets, 1 / constants.temperature),
-        "mean": mean.value,
-        "heads": tokens.value(logits, targets, 1 / temperature),
-        "group_constants": tokens.value(logits, targets, group_betas),
-        "optimum": tokens.value(logits, targets, tokens.best_beta(logits, targets, low, high)),
-        # ∂ log p / ∂T = g'(β) · ∂β/∂T, and ∂β/∂T = -β².
-        "slope": -mean.first / constants.mean_temperature**2,
+    at = {
+        "default": torch.ones_like(temperature),
+        "constant": torch.full_like(temperature, 1 / constants.temperature),
+        "mean": torch.full_like(temperature, 1 / constants.mean_temperature),
+        "heads": 1 / temperature,
+        "group_constants": betas[:, 0],
+        "optimum": tokens.best_beta(logits, targets, low, high, start=betas[:, 1]),
     }
+    values = tokens.values_at(logits, targets, torch.stack(list(at.values()), dim=-1))
+    found = dict(zip(at, values.unbind(-1), strict=True))
+    found["slope"] = tokens.slopes_by_temperature(logits, targets, constants.mean_temperature)
     if constants.mean_top_p is not None:
         for name, threshold in (("heads", top_p), ("constant", torch.full_like(top_p, constants.mean_top_p))):
-            found |= _nucleus(rows.logits, targets, threshold, name)
+            found |= _nucleus(piece, divisor, threshold, name)
     return {name: values.cpu() for name, values in found.items()}
 
 
-def _nucleus(scaled: Tensor, targets: Tensor, top_p: Tensor, name: str) -> dict[str, Tensor]:
+def _nucleus(piece: _Piece, divisor: Tensor, top_p: Tensor, name: str) -> dict[str, Tensor]:
     """Log-mass that a nucleus of ``softmax(l / T)`` keeps, and whether the target is outside it."""
-    mask = distribution.nucleus_mask(scaled, top_p)
-    kept = scaled.masked_fill(~mask, -torch.inf).logsumexp(-1) - scaled.logsumexp(-1)
-    outside = ~mask.gather(-1, targets.long().unsqueeze(-1)).squeeze(-1)
-    return {f"log_mass_{name}": kept.double(), f"outside_{name}": outside.double()}
+    at_targets = piece.chunk.targets.long().unsqueeze(-1)
+    rows = distribution.scale_rows(piece.logits, divisor, statistics=False)
+    whole, before = rows.logits.logsumexp(-1), rows.logits.gather(-1, at_targets)
+    cut = distribution.cut_nucleus(rows, top_p)  # overwrites the rows; without a sort where there are kernels
+    outside = before - cut.gather(-1, at_targets) > distribution.NUCLEUS_PENALTY / 2
+    return {
+        f"log_mass_{name}": (cut.logsumexp(-1) - whole).double(),
+        f"outside_{name}": outside.squeeze(-1).double(),
+    }

@@ -7,6 +7,7 @@ one. In T that does not hold.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -15,8 +16,13 @@ from torch import Tensor
 # T that the optimum of a token may take. A target that is the arg-max wants T = 0 (g grows without end, to 0 if there
 # is no tie), one below the mean of all logits wants T = infinity: both stop here.
 OPTIMUM_RANGE = (0.05, 2.0)
+# Inverse temperatures at which the first pass over the tokens evaluates g: T from 2 to 0.05, and T = 1 among them.
+GRID = torch.tensor([2 ** (step / 2) for step in range(-2, 9)] + [20.0], dtype=torch.float64)
+# g is flat at its maximum: an error of 1e-4 in β changes it by some 1e-8.
+_TOLERANCE = 1e-4
 _STEPS = 60
-_TOLERANCE = 1e-6
+# Logits worked on at once: so few on CPUs that they and their exponentials stay in the cache.
+_SLICE_ELEMENTS = {"cpu": 524_288, "other": 16_777_216}
 
 
 class Slopes(NamedTuple):
@@ -27,41 +33,75 @@ class Slopes(NamedTuple):
     second: Tensor
 
 
-def log_probability(logits: Tensor, targets: Tensor, beta: Tensor) -> Slopes:
-    """The log-probability of the targets at inverse temperatures, with its derivatives by β.
+class Rows:
+    """Logits of some tokens, ready to be evaluated at one inverse temperature after the other.
 
     Args:
         logits: ``[n, V]``.
         targets: ``[n]`` token ids.
-        beta: ``[n]``, or one number as ``[]``.
     """
-    beta = beta.to(torch.float64).expand(len(logits))
-    scaled = logits * beta.to(logits.dtype).unsqueeze(-1)
-    normaliser = scaled.logsumexp(-1)
-    probabilities = (scaled - normaliser.unsqueeze(-1)).exp_()
-    target_logits = logits.gather(-1, targets.long().unsqueeze(-1)).squeeze(-1)
-    mean = (probabilities * logits).sum(-1)
-    # Around the mean, not as E[l²] - E[l]²: that cancels where one token has all of the mass.
-    variance = (probabilities * (logits - mean.unsqueeze(-1)).square_()).sum(-1)
-    value = scaled.gather(-1, targets.long().unsqueeze(-1)).squeeze(-1) - normaliser
-    return Slopes(value.double(), (target_logits - mean).double(), -variance.double())
+
+    def __init__(self, logits: Tensor, targets: Tensor) -> None:
+        # Less their maximum: then nothing overflows, and E[l²] - E[l]² does not cancel where one token has all mass.
+        self._logits = logits - logits.amax(-1, keepdim=True)
+        self._target_logits = self._logits.gather(-1, targets.long().unsqueeze(-1)).squeeze(-1)
+        self._squares: Tensor | None = None
+        self._work = torch.empty_like(self._logits)
+
+    def value(self, beta: Tensor | float) -> Tensor:
+        """``g(β)``, ``[n]`` float64, for one β or ``[n]``."""
+        beta, sums = self._exponentials(beta)
+        return (beta * self._target_logits).double() - sums.log().double()
+
+    def slopes(self, beta: Tensor | float) -> Slopes:
+        """``g(β)`` and its derivatives, for one β or ``[n]``."""
+        if self._squares is None:
+            self._squares = self._logits.square()
+        beta, sums = self._exponentials(beta)
+        mean, square = self._mean(self._logits, sums), self._mean(self._squares, sums)
+        value = (beta * self._target_logits).double() - sums.log().double()
+        return Slopes(value, self._target_logits.double() - mean, (mean.square() - square).clamp(max=0))
+
+    def _exponentials(self, beta: Tensor | float) -> tuple[Tensor, Tensor]:
+        beta = torch.as_tensor(beta, device=self._logits.device).to(self._logits.dtype).expand(len(self._logits))
+        torch.mul(self._logits, beta.unsqueeze(-1), out=self._work).exp_()
+        return beta, self._work.sum(-1)
+
+    def _mean(self, of: Tensor, sums: Tensor) -> Tensor:
+        # A batched product of vectors: one pass, and no [n, V] result.
+        return torch.bmm(self._work.unsqueeze(1), of.unsqueeze(2)).view(-1).double() / sums.double()
 
 
-def value(logits: Tensor, targets: Tensor, beta: Tensor | float) -> Tensor:
-    """Only ``g(β)``, ``[n]`` float64; see :func:`log_probability`."""
-    beta = torch.as_tensor(beta, dtype=logits.dtype).expand(len(logits))
-    scaled = logits * beta.unsqueeze(-1)
-    return (scaled.gather(-1, targets.long().unsqueeze(-1)).squeeze(-1) - scaled.logsumexp(-1)).double()
+def on_grid(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """``g`` and its slope at :data:`GRID`: ``[n, G]`` float64 each."""
+    found = [[rows.slopes(float(beta)) for beta in GRID] for rows in _slices(logits, targets)]
+    values, slopes = (
+        torch.cat([torch.stack([getattr(at, name) for at in own], dim=-1) for own in found])
+        for name in ("value", "first")
+    )
+    return values, slopes
 
 
-def entropy(logits: Tensor) -> Tensor:
-    """Entropy of ``softmax(logits)`` in nats, ``[n]`` float64."""
-    normaliser = logits.logsumexp(-1)
-    log_probabilities = logits - normaliser.unsqueeze(-1)
-    return -(log_probabilities.exp() * log_probabilities).sum(-1).double()
+def entropy(values: Tensor, slopes: Tensor) -> Tensor:
+    """Entropy of ``softmax(l)`` in nats, ``[n]``, from :func:`on_grid`: at β = 1 it is ``g' - g``."""
+    at_one = int((GRID == 1).nonzero())
+    return slopes[:, at_one] - values[:, at_one]
 
 
-def best_beta(logits: Tensor, targets: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+def values_at(logits: Tensor, targets: Tensor, betas: Tensor) -> Tensor:
+    """``g`` at several β of each token: ``[n, K]`` float64 for ``betas`` ``[n, K]``."""
+    own_betas = torch.split(betas, _slice_size(logits))
+    found = zip(_slices(logits, targets), own_betas, strict=True)
+    return torch.cat([torch.stack([rows.value(beta) for beta in own.unbind(-1)], dim=-1) for rows, own in found])
+
+
+def slopes_by_temperature(logits: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """``∂ log p(y) / ∂T`` at one T, ``[n]`` float64: ``g'(β) · ∂β/∂T`` with ``∂β/∂T = -β²``."""
+    beta = 1 / temperature
+    return torch.cat([-(beta**2) * rows.slopes(beta).first for rows in _slices(logits, targets)])
+
+
+def best_beta(logits: Tensor, targets: Tensor, lower: Tensor, upper: Tensor, start: Tensor | None = None) -> Tensor:
     """Each token's own best inverse temperature within bounds.
 
     Newton steps on the concave ``g``, kept inside a bracket that halves where a step leaves it.
@@ -71,47 +111,77 @@ def best_beta(logits: Tensor, targets: Tensor, lower: Tensor, upper: Tensor) -> 
         targets: ``[n]``.
         lower: ``[n]``, smallest β allowed.
         upper: ``[n]``, largest.
+        start: ``[n]``, a guess; 1 if not given.
 
     Returns:
         ``[n]`` float64.
     """
-    lower, upper = lower.double().clone(), upper.double().clone()
-    best = torch.where(log_probability(logits, targets, upper).first >= 0, upper, lower)
-    inner = (log_probability(logits, targets, lower).first > 0) & (best == lower)
-    rows = inner.nonzero().squeeze(-1)
-    low, high = lower[rows], upper[rows]
-    beta = torch.ones_like(low).clamp(low, high)
+    lower, upper = lower.double(), upper.double()
+    start = torch.ones_like(lower) if start is None else start.double()
+    size = _slice_size(logits)
+    parts = zip(*(torch.split(whole, size) for whole in (logits, targets, lower, upper, start)), strict=True)
+    return torch.cat([_best_of_slice(*part) for part in parts])
+
+
+def _best_of_slice(logits: Tensor, targets: Tensor, lower: Tensor, upper: Tensor, start: Tensor) -> Tensor:
+    rows = Rows(logits, targets)
+    best = torch.where(rows.slopes(upper).first >= 0, upper, lower)
+    going = ((best == lower) & (rows.slopes(lower).first > 0)).nonzero().squeeze(-1)
+    low, high, beta = lower[going], upper[going], start[going].clamp(lower[going], upper[going])
     for _ in range(_STEPS):
-        if not len(rows):
+        if not len(going):
             break
-        slopes = log_probability(logits[rows], targets[rows], beta)
+        slopes = Rows(logits[going], targets[going]).slopes(beta)
         low, high = torch.where(slopes.first > 0, beta, low), torch.where(slopes.first > 0, high, beta)
         step = beta - slopes.first / slopes.second.clamp(max=-1e-12)
         following = torch.where((step > low) & (step < high), step, (low + high) / 2)
-        best[rows] = following
-        going = (following - beta).abs() > _TOLERANCE * following
-        rows, low, high, beta = rows[going], low[going], high[going], following[going]
+        best[going] = following
+        unsettled = (following - beta).abs() > _TOLERANCE * following
+        going, low, high, beta = going[unsettled], low[unsettled], high[unsettled], following[unsettled]
     return best
 
 
-def best_common_beta(grid: Tensor, values: Tensor, slopes: Tensor) -> float:
+def _slice_size(logits: Tensor) -> int:
+    elements = _SLICE_ELEMENTS.get(logits.device.type, _SLICE_ELEMENTS["other"])
+    return max(1, elements // logits.shape[-1])
+
+
+def _slices(logits: Tensor, targets: Tensor) -> Iterator[Rows]:
+    size = _slice_size(logits)
+    for own, own_targets in zip(torch.split(logits, size), torch.split(targets, size), strict=True):
+        yield Rows(own, own_targets)
+
+
+def guessed_beta(slopes: Tensor) -> Tensor:
+    """Where a token's slopes on :data:`GRID` ``[n, G]`` change sign, by a straight line between the two neighbours.
+
+    Returns:
+        ``[n]`` float64; an end of the grid where they do not.
+    """
+    grid = GRID.to(slopes.device)
+    rising = (slopes > 0).sum(-1).clamp(1, len(grid) - 1)
+    left, right = (slopes.double().gather(-1, (rising - back).unsqueeze(-1)).squeeze(-1) for back in (1, 0))
+    share = (left / (left - right)).nan_to_num(0.5).clamp(0, 1)
+    return grid[rising - 1] + share * (grid[rising] - grid[rising - 1])
+
+
+def best_common_beta(values: Tensor, slopes: Tensor) -> float:
     """The maximum of a sum of ``g`` over tokens, from its values and slopes on a grid.
 
     The slope of a concave function falls, so one interval of the grid holds the maximum; in it the cubic that has the
     values and slopes of both ends is maximised.
 
     Args:
-        grid: ``[G]`` rising β.
-        values: ``[G]``, the sum of ``g`` there.
+        values: ``[G]``, the sum of ``g`` at :data:`GRID`.
         slopes: ``[G]``, the sum of ``g'``.
 
     Returns:
         β, within the grid.
     """
     rising = int((slopes > 0).sum())
-    if rising == 0 or rising == len(grid):
-        return float(grid[0] if rising == 0 else grid[-1])
-    left, right = float(grid[rising - 1]), float(grid[rising])
+    if rising == 0 or rising == len(GRID):
+        return float(GRID[0] if rising == 0 else GRID[-1])
+    left, right = float(GRID[rising - 1]), float(GRID[rising])
     width = right - left
     s0, s1 = float(slopes[rising - 1]), float(slopes[rising])
     rise = float(values[rising] - values[rising - 1]) / width
