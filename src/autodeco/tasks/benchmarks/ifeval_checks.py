@@ -44,7 +44,6 @@ _ABBREVIATIONS = (
         "ft",
         "gen",
         "gov",
-        "i.e",
         "inc",
         "jan",
         "jr",
