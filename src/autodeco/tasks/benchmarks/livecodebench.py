@@ -72,7 +72,7 @@ class LiveCodeBenchV6(Benchmark):
         return rows
 
     def example(self, row: Row, where: str) -> Example:
-        """The benchmark's own chat prompt; public and hidden tests as metadata, as published (decoded they are huge)."""
+        """The benchmark's own chat prompt; public and hidden tests as metadata, undecoded (they are huge)."""
         question, starter = str(field(row, ["question_content"], where)), str(row.get("starter_code") or "")
         form = _WITH_STARTER.format(starter) if starter else _WITHOUT_STARTER
         messages = [
