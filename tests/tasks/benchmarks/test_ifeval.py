@@ -9,9 +9,9 @@ import pytest
 from autodeco.errors import DataError, MissingDependencyError
 from autodeco.tasks import get_task
 from autodeco.tasks.base import Example
-from autodeco.tasks.benchmarks import ifeval_checks
 from autodeco.tasks.benchmarks.ifeval import IFEval
 from autodeco.tasks.benchmarks.ifeval_checks import CHECKS
+from autodeco.tasks.benchmarks.ifeval_text import sentence_model
 
 ENGLISH = "this is a short note about the weather in the north of the country"
 AT_LEAST, LESS = "at least", "less than"
@@ -204,8 +204,8 @@ def test_the_hubs_form_is_read(tmp_path):
 
 
 def test_the_way_sentences_are_counted_is_part_of_the_fingerprint(benchmark_data):
-    assert get_task("ifeval", data=benchmark_data).fingerprint()["sentences"] == ifeval_checks.sentence_model()
-    assert ifeval_checks.sentence_model() in ("punkt_tab", "abbreviations")
+    assert get_task("ifeval", data=benchmark_data).fingerprint()["sentences"] == sentence_model()
+    assert sentence_model() in ("punkt_tab", "abbreviations")
 
 
 def test_without_its_packages_the_extra_is_named(monkeypatch):

@@ -20,7 +20,7 @@ from autodeco.tasks.base import Example, Verdict
 from autodeco.tasks.benchmarks.base import Benchmark
 from autodeco.tasks.benchmarks.code import code_blocks
 from autodeco.tasks.benchmarks.rows import Row, Source, field
-from autodeco.tasks.sandbox import Limits, Outcome, check_sandbox, run_python
+from autodeco.tasks.sandbox import Limits, Outcome, require_sandbox, run_python
 
 _SYSTEM = (
     "You are an expert Python programmer. You will be given a question (problem specification) and will generate a "
@@ -61,7 +61,7 @@ class LiveCodeBenchV6(Benchmark):
     source = Source("lighteval/code_generation_lite", "release_v6", "test", files=("livecodebench", "livecodebench_v6"))
 
     def __init__(self, data: str | Path | None = None) -> None:
-        check_sandbox()
+        require_sandbox()
         super().__init__(data)
 
     def rows(self, split: str) -> list[Row]:
