@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import math
 import random
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -125,26 +128,40 @@ class Load:
         return f"{answer.status_code}, cut off"
 
 
-async def watch(server: psutil.Process, load: Load, memory: list[float]) -> None:
-    """Resident memory of the server's processes, in MB, every five seconds."""
+async def watch(server: psutil.Process, load: Load, memory: list[dict[str, float]]) -> None:
+    """Private memory of each of the server's processes, in MB, every ten seconds."""
     while time.monotonic() < load.deadline:
-        processes = [server, *server.children(recursive=True)]
-        memory.append(sum(process.memory_info().rss for process in processes) / 2**20)
-        await asyncio.sleep(5)
+        found: dict[str, float] = {}
+        for process in [server, *server.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                name = process.name()
+                found[name] = found.get(name, 0.0) + process.memory_full_info().uss / 2**20
+        memory.append(found)
+        await asyncio.sleep(10)
 
 
-async def run(load: Load, server: psutil.Process, memory: list[float]) -> None:
+def growth(series: list[float]) -> float:
+    """Slope of the second half of a series by least squares, in MB a minute."""
+    half = series[len(series) // 2 :]
+    minutes = [index / 6 for index in range(len(half))]
+    return statistics.linear_regression(minutes, half).slope if len(half) > 2 else math.nan
+
+
+async def run(load: Load, server: psutil.Process, memory: list[dict[str, float]]) -> None:
     watching = asyncio.create_task(watch(server, load, memory))
     await asyncio.gather(*(load.client(number) for number in range(CLIENTS)))
     watching.cancel()
 
 
-def start(heads: Path, log: Path) -> tuple[subprocess.Popen[bytes], str]:
+def start(heads: Path, log: Path, *, bare: bool) -> tuple[subprocess.Popen[bytes], str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-c", "from autodeco.cli import main; main()", "serve", str(heads), "--port", str(port)]
-    command += ["--max-model-len", str(MAX_MODEL_LEN), "--dtype", "float32", "--enforce-eager"]
+    command = [sys.executable, "-c", "from autodeco.cli import main; main()", "serve", str(heads)]
+    if bare:
+        command = [sys.executable, "-m", "autodeco.serving.vllm.launch", resolve_model(BUNDLED_MODEL)]
+        command += ["--served-model-name", "heads", "--kv-cache-memory-bytes", str(4 << 30)]
+    command += ["--port", str(port), "--max-model-len", str(MAX_MODEL_LEN), "--dtype", "float32", "--enforce-eager"]
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"
@@ -169,13 +186,15 @@ def held(url: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="half a minute, and unsaved: only whether it runs")
-    quick = parser.parse_args().quick
+    parser.add_argument("--bare", action="store_true", help="vLLM without heads, unsaved: what its own memory does")
+    arguments = parser.parse_args()
+    quick = arguments.quick
     minutes = 0.5 if quick else MINUTES
     with tempfile.TemporaryDirectory() as name:
         torch.manual_seed(0)
         heads = Path(name) / "heads"
         AutoDecoForCausalLM.from_base(resolve_model(BUNDLED_MODEL), dtype="float32").save_pretrained(heads)
-        process, url = start(heads, Path(name) / "log.txt")
+        process, url = start(heads, Path(name) / "log.txt", bare=arguments.bare)
         load, memory = Load(url, minutes * 60), []
         asyncio.run(run(load, psutil.Process(process.pid), memory))
         time.sleep(5)
@@ -187,21 +206,24 @@ def main() -> None:
         {"requests": kind, "outcomes": ", ".join(f"{count} × {outcome}" for outcome, count in sorted(counts.items()))}
         for kind, counts in load.outcomes.items()
     ]
-    settled = memory[len(memory) // 5 :]
-    half = len(settled) // 2
+    totals = [sum(found.values()) for found in memory]
     settings = {
         "clients": CLIENTS,
         "minutes": minutes,
         "requests": sum(sum(counts.values()) for counts in load.outcomes.values()),
         "tokens_per_second": load.tokens / (minutes * 60),
         "completion_latency_s": str(spread(load.latencies)),
-        "memory_mb": {"start": memory[0], "first half": max(settled[:half]), "second half": max(settled[half:])},
+        "memory_mb": {
+            **{f"at {100 * i // 4} %": round(totals[i * (len(totals) - 1) // 4]) for i in range(5)},
+            "growth in the second half, MB a minute": round(growth(totals), 2),
+        },
+        "memory_mb_by_process": {name: [round(found.get(name, 0)) for found in memory[::6]] for name in memory[-1]},
         "held_at_the_end": left,
         "alive_at_the_end": alive,
         "status_after_sigterm": status,
     }
     rows += [{"requests": f"({name})", "outcomes": str(value)} for name, value in settings.items()]
-    save("server_load", "autodeco serve under load, vLLM on CPU", rows, quick=quick, **settings)
+    save("server_load", "autodeco serve under load, vLLM on CPU", rows, quick=quick or arguments.bare, **settings)
 
 
 if __name__ == "__main__":
