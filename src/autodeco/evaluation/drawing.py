@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -88,9 +89,14 @@ class Drawing:
     speeds: Speeds
     sampler: Callable[[], Sampler]
 
-    def samples_of(self, strategy: Planned) -> int:
-        """Samples of each problem. Greedy decoding has one: all others would be the same."""
-        return 1 if strategy.greedy else self.samples
+    def expect(self, job: Job, strategies: Sequence[Planned]) -> None:
+        """Counts samples to come that were not known of before."""
+        self.progress.total += len(job.examples) * sum(map(self._samples_of, strategies))
+
+    def is_done(self, job: Job, strategy: Planned) -> bool:
+        """Whether all its samples are there."""
+        members = itertools.product(range(len(job.examples)), range(self._samples_of(strategy)))
+        return all(_key(job, strategy, member, 0) in job.writer.finished for member in members)
 
     def draw(self, job: Job, strategies: Sequence[Planned]) -> None:
         """Draws what is missing. Strategies take turns; a block's seed is the same for all of them.
@@ -103,6 +109,10 @@ class Drawing:
             for strategy in strategies:
                 if not (strategy.greedy and block):
                     self._turn(job, strategy, block)
+
+    def _samples_of(self, strategy: Planned) -> int:
+        """Samples of each problem. Greedy decoding has one: all others would be the same."""
+        return 1 if strategy.greedy else self.samples
 
     def _turn(self, job: Job, strategy: Planned, block: int) -> None:
         size = 1 if strategy.greedy else self.block

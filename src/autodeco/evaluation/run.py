@@ -13,12 +13,17 @@ from pathlib import Path
 
 from autodeco.evaluation.config import EvaluationConfig
 from autodeco.evaluation.drawing import Drawing, Job, OnProgress, Progress
-from autodeco.evaluation.entries import Planned, is_measured, is_oracle
+from autodeco.evaluation.entries import ORACLE, Planned, is_measured, is_oracle, oracle_split
+from autodeco.evaluation.measured import measured_strategies
 from autodeco.evaluation.prepare import PreparedModel, PreparedTask, Say, identity_of, prepare_models, prepare_tasks
 from autodeco.evaluation.results import ResultsWriter
 from autodeco.evaluation.run_folder import Speeds, guard, locked, write_provenance
+from autodeco.evaluation.sweeping import chosen_on_validation, first_stage, oracle
 from autodeco.rollouts.sampler import Sampler
 from autodeco.serving.samplers import open_sampler
+
+# Rows of the validation split lie in a folder of their own, so that no figure mixes them with the test set's.
+VALIDATION_FOLDER = "validation"
 
 
 def evaluate(
@@ -64,6 +69,7 @@ class _Run:
         self.config = config
         self.writer = ResultsWriter(config.output)
         self.progress = Progress()
+        self._validation: ResultsWriter | None = None
         self._say = say
         self._recorded = False
         self._on_progress = on_progress
@@ -71,14 +77,16 @@ class _Run:
 
     def expect(self, model: PreparedModel, tasks: Sequence[PreparedTask]) -> None:
         """Counts the samples to come, for the progress bar."""
-        for text in model.strategies:
-            greedy = not (is_measured(text) or is_oracle(text)) and Planned.of(text).greedy
-            self.progress.total += sum(len(task.examples) for task in tasks) * (1 if greedy else self.config.samples)
+        problems = sum(len(task.examples) for task in tasks)
+        sweep = [planned.spec for planned in first_stage()] if ORACLE in model.strategies else []
+        for text in dict.fromkeys([*(text for text in model.strategies if not is_oracle(text)), *sweep]):
+            greedy = not is_measured(text) and Planned.of(text).greedy
+            self.progress.total += problems * (1 if greedy else self.config.samples)
 
     def model(self, model: PreparedModel, tasks: Sequence[PreparedTask]) -> None:
         """Runs all tasks on one model, which is loaded when its first sample is drawn."""
         config = self.config
-        strategies = [Planned.of(text) for text in model.strategies if not (is_oracle(text) or is_measured(text))]
+        strategies = self._planned(model, tasks)
         with ExitStack() as stack:
             opened: list[Sampler] = []
 
@@ -98,11 +106,35 @@ class _Run:
                 sampler=sampler,
             )
             for task in tasks:
-                drawing.draw(self._job(model, task), strategies)
+                self._task(drawing, model, task, strategies)
 
-    def _job(self, model: PreparedModel, task: PreparedTask) -> Job:
-        label = model.entry.label
-        return Job(label, task.task, task.label, task.split, task.examples, task.max_new_tokens, self.writer)
+    def _planned(self, model: PreparedModel, tasks: Sequence[PreparedTask]) -> list[Planned]:
+        """The strategies that are known before the first sample; measures those that have to be."""
+        measured: dict[str, Planned] = {}
+        if self.config.measure_on is not None:
+            measured = measured_strategies(
+                model, tasks, self.config.measure_on, self.config.output, self.config.dtype, self._say
+            )
+        return [measured.get(text) or Planned.of(text) for text in model.strategies if not is_oracle(text)]
+
+    def _task(self, drawing: Drawing, model: PreparedModel, task: PreparedTask, strategies: Sequence[Planned]) -> None:
+        """Runs one task: what is known, with the first stage of the oracle's sweep, then what its results lead to."""
+        job, oracles = self._job(model, task), [text for text in model.strategies if is_oracle(text)]
+        drawing.draw(job, list(dict.fromkeys([*strategies, *(first_stage() if ORACLE in oracles else [])])))
+        for text in oracles:
+            if oracle_split(text) is None:
+                oracle(drawing, job, self.config.output)
+            else:
+                validation = self._job(model, task, validation=True)
+                chosen_on_validation(drawing, job, validation, self.config.output)
+
+    def _job(self, model: PreparedModel, task: PreparedTask, *, validation: bool = False) -> Job:
+        examples, split, writer = task.examples, task.split, self.writer
+        if validation:
+            if self._validation is None:
+                self._validation = ResultsWriter(self.config.output / VALIDATION_FOLDER)
+            examples, split, writer = task.validation, "validation", self._validation
+        return Job(model.entry.label, task.task, task.label, split, examples, task.max_new_tokens, writer)
 
     def _open(self, model: PreparedModel) -> AbstractContextManager[Sampler]:
         """A sampler for the model; says so, and records what is about to write to the folder."""
