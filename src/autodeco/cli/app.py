@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autodeco.cli import convert, demo, generate, inspect, merge, report, rollout, serve, split, train
+from autodeco.cli import convert, demo, eval, generate, inspect, merge, report, rollout, serve, split, train
 from autodeco.errors import AutoDecoError
 from autodeco.version import __version__
 
@@ -27,6 +27,7 @@ for _name, _module in {
     "rollout": rollout,
     "train": train,
     "generate": generate,
+    "eval": eval,
     "report": report,
     "serve": serve,
     "merge": merge,

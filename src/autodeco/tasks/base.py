@@ -9,7 +9,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from autodeco.errors import DataError, did_you_mean
 from autodeco.tasks.answers import extract_answer
@@ -59,9 +59,11 @@ class Task(ABC):
 
     Attributes:
         name: what users call it, and what results are filed under.
+        concurrent: whether :meth:`judge` may run in several threads at a time.
     """
 
     name: str
+    concurrent: ClassVar[bool] = False
 
     @abstractmethod
     def examples(self, split: str, count: int | None, seed: int) -> list[Example]:

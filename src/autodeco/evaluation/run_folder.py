@@ -1,0 +1,169 @@
+"""An evaluation's folder: one process at a time, never two different evaluations, and a record of how it was made.
+
+``evaluation.json`` holds everything that samples depend on. More models, tasks, strategies or samples may be added to a
+folder; what is there must not change. ``provenance.json`` says what ran, every time. Knows nothing of how samples are
+drawn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from autodeco import provenance
+from autodeco.checkpoint.source import Source
+from autodeco.errors import RunFolderError
+from autodeco.evaluation.results import RUNNING_FILE
+from autodeco.files import atomic_write_text, disk_errors_named
+
+IDENTITY_FILE = "evaluation.json"
+SPEED_FILE = "speed.json"
+_LOCK_FILE = "evaluation.lock"
+_PROVENANCE_FILE = "provenance.json"
+# Of each weights file this much is read from its beginning and its end: enough to tell trained heads or models apart.
+_HASHED_BYTES = 1 << 20
+_WEIGHTS = ("*.safetensors", "*.bin")
+
+Identity = dict[str, dict[str, Any]]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Makes the folder and holds it for this process.
+
+    Raises:
+        RunFolderError: another process has it, or it cannot be written.
+    """
+    with disk_errors_named(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK_FILE)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunFolderError(
+                f"{folder}: another process is writing this evaluation. Wait for it, or choose another output folder."
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def guard(folder: Path, identity: Identity) -> None:
+    """Checks that the folder belongs to the same evaluation, and records what is new in it.
+
+    Args:
+        folder: of the run.
+        identity: by section (``"settings"``, ``"models"``, ``"tasks"``) what is called what, as JSON types. Names that
+            only the folder or only this call has are kept side by side.
+
+    Raises:
+        RunFolderError: something has another value there, or the folder holds results of unknown origin.
+    """
+    path = folder / IDENTITY_FILE
+    needed: Identity = json.loads(json.dumps(identity))  # as it will be read back: tuples become lists
+    found: Identity = {}
+    if path.is_file():
+        found = _read(path)
+        lines = [
+            line
+            for section, entries in needed.items()
+            for name, entry in entries.items()
+            if name in found.get(section, {})
+            for line in _differences(found[section][name], entry, f"{section}.{name}")
+        ]
+        if lines:
+            raise RunFolderError(
+                f"{folder} holds another evaluation: {'; '.join(lines)}. Use the same settings to go on with it, or "
+                f"choose another output folder. (Strategies, samples, tasks and models can be added.)"
+            )
+    elif (folder / RUNNING_FILE).exists():
+        raise RunFolderError(
+            f"{folder} holds {RUNNING_FILE}, and {IDENTITY_FILE}, which would say how it was made, does not exist: it "
+            f"cannot be continued. Choose another output folder."
+        )
+    joined = {section: {**found.get(section, {}), **entries} for section, entries in needed.items()}
+    if joined != found:
+        atomic_write_text(path, json.dumps(joined, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_provenance(folder: Path, config: Mapping[str, Any]) -> None:
+    """Records this process and its configuration, and in short the processes that wrote to the folder before it."""
+    path = folder / _PROVENANCE_FILE
+    earlier: list[Any] = []
+    if path.is_file():
+        last = _read(path)
+        names = ("command", "date", "autodeco", "git_revision", "packages", "platform", "config")
+        earlier = [*last.get("earlier", []), {name: last[name] for name in names if name in last}]
+    provenance.write(path, config=config, earlier=earlier)
+
+
+def weights_hash(model: str) -> str:
+    """Tells whether a folder holds other weights than before: a hash of its weights files' names, sizes and ends.
+
+    Args:
+        model: what a user names as a model; a hub id stands for itself.
+
+    Raises:
+        ModelNotFoundError: there is no such folder.
+    """
+    folder = Source.open(model).folder
+    if folder is None:
+        return model
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in _WEIGHTS for path in folder.glob(pattern)}):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_HASHED_BYTES))
+            file.seek(max(0, size - _HASHED_BYTES))
+            digest.update(file.read())
+    return digest.hexdigest()
+
+
+class Speeds:
+    """Tokens and seconds of each model, task and strategy, in ``speed.json``.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / SPEED_FILE
+        rows = _read(self._path).get("speeds", []) if self._path.is_file() else []
+        self._rows: dict[tuple[str, ...], dict[str, Any]] = {self._key(row): row for row in rows}
+
+    @staticmethod
+    def _key(row: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(str(row[name]) for name in ("model", "task", "split", "strategy"))
+
+    def add(self, samples: int, tokens: int, seconds: float, **what: str) -> None:
+        """Adds the samples of one turn (``model=``, ``task=``, ``split=``, ``strategy=``), and writes the file."""
+        row = self._rows.setdefault(self._key(what), {**what, "samples": 0, "tokens": 0, "seconds": 0.0})
+        row["samples"] += samples
+        row["tokens"] += tokens
+        row["seconds"] = round(row["seconds"] + seconds, 3)
+        atomic_write_text(self._path, json.dumps({"speeds": list(self._rows.values())}, indent=2) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise RunFolderError(f"{path} is damaged, so the folder cannot be continued. Choose another output folder.")
+    return found
+
+
+def _differences(found: Any, needed: Any, name: str) -> list[str]:
+    if isinstance(found, dict) and isinstance(needed, dict):
+        keys = sorted(found.keys() | needed.keys())
+        return [line for key in keys for line in _differences(found.get(key), needed.get(key), f"{name}.{key}")]
+    return [] if found == needed else [f"{name} is {found!r} there and {needed!r} here"]

@@ -1,0 +1,148 @@
+"""Given trajectories, teacher-forced: the hidden state before each of their tokens. No sampling, no heads.
+
+What the heads choose on training data and whether they adapt is measured on these.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from autodeco.errors import DataError
+from autodeco.modeling import AutoDecoForCausalLM
+from autodeco.rollouts.sampler import Message
+from autodeco.tasks.base import prompt_id
+from autodeco.training.batches import collate
+from autodeco.training.rows import read_rows
+from autodeco.training.tokenize import TokenizedRow, tokenize_rows
+
+_BATCH_TOKENS = 4096
+_MAX_LENGTH = 8192
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A prompt and its completion.
+
+    Attributes:
+        problem: the same for trajectories of one problem.
+        prompt: its messages or text.
+        tokens: of both.
+    """
+
+    problem: str
+    prompt: str | list[Message]
+    tokens: TokenizedRow
+
+
+class TeacherForced(NamedTuple):
+    """One trajectory's completion.
+
+    Attributes:
+        trajectory: its place among those given.
+        hidden_states: ``[N, H]``, the input of ``lm_head`` before each completion token.
+        targets: ``[N]``, the completion's tokens.
+    """
+
+    trajectory: int
+    hidden_states: Tensor
+    targets: Tensor
+
+
+def read_trajectories(path: str | Path, model: AutoDecoForCausalLM, tokenizer: Any) -> list[Trajectory]:
+    """Reads trajectories as ``autodeco rollout`` writes them (any data that ``autodeco train`` takes will do).
+
+    What is longer than the model takes, or than 8,192 tokens, loses its end.
+
+    Args:
+        path: JSONL file.
+        model: whose tokens they are turned into.
+        tokenizer: of the model.
+
+    Raises:
+        DataError: no such file, or a row that cannot be used.
+    """
+    rows = list(read_rows(str(path)))
+    ends = model.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or _MAX_LENGTH
+    tokenized = tokenize_rows(rows, tokenizer, min(longest, _MAX_LENGTH), end_of_text_ids=ends).rows
+    found = []
+    for row, tokens in zip(rows, tokenized, strict=True):
+        values = row.values or {}
+        prompt = values.get("prompt") or values["messages"][:-1]
+        found.append(Trajectory(prompt_id(str(prompt)), prompt, tokens))
+    return found
+
+
+def choose(trajectories: Sequence[Trajectory], most_tokens: int, seed: int = 0) -> list[Trajectory]:
+    """As many of them, chosen by chance, as have about so many completion tokens together; at least one."""
+    order = list(trajectories)
+    random.Random(seed).shuffle(order)
+    chosen: list[Trajectory] = []
+    tokens = 0
+    for trajectory in order:
+        tokens += len(trajectory.tokens.input_ids) - trajectory.tokens.prompt_length
+        if chosen and tokens > most_tokens:
+            break
+        chosen.append(trajectory)
+    return chosen
+
+
+@torch.inference_mode()
+def teacher_forced(
+    model: AutoDecoForCausalLM,
+    trajectories: Sequence[Trajectory],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Iterator[TeacherForced]:
+    """Runs the base over trajectories, longest first, in batches of some thousand tokens.
+
+    Args:
+        model: in evaluation mode.
+        trajectories: at least one.
+        on_progress: called with trajectories finished and their number.
+
+    Yields:
+        Each trajectory, on the model's device.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not trajectories:
+        raise DataError("there are no trajectories to measure.")
+    pad = model.generation_config.pad_token_id or 0
+    finished = 0
+    for batch in _batches(trajectories):
+        rows = [trajectories[index].tokens for index in batch]
+        examples = [
+            {"input_ids": row.input_ids, "prompt_length": row.prompt_length, "row": index}
+            for index, row in zip(batch, rows, strict=True)
+        ]
+        padded = collate(examples, pad)
+        inputs = {name: padded[name].to(model.device) for name in ("input_ids", "attention_mask")}
+        hidden = model.lm_head_inputs(**inputs)
+        for place, (index, row) in enumerate(zip(batch, rows, strict=True)):
+            end = len(row.input_ids)
+            targets = inputs["input_ids"][place, row.prompt_length : end]
+            yield TeacherForced(index, hidden[place, row.prompt_length - 1 : end - 1], targets)
+        finished += len(batch)
+        if on_progress is not None:
+            on_progress(finished, len(trajectories))
+
+
+def _batches(trajectories: Sequence[Trajectory]) -> Iterator[list[int]]:
+    lengths = [len(trajectory.tokens.input_ids) for trajectory in trajectories]
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > _BATCH_TOKENS:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
