@@ -19,8 +19,7 @@ from autodeco.errors import ConfigError
 from autodeco.generation import TRACED
 from autodeco.rollouts.sample import batch_seed
 from autodeco.rollouts.sampler import Message, OnProgress, Sample, Sampling, encode
-from autodeco.serving.checkpoint import ServedModel, served_model
-from autodeco.serving.samplers import has_heads
+from autodeco.serving.checkpoint import ServedModel, has_heads, served_model
 from autodeco.serving.vllm import HEADS_KEY, PREFIX
 from autodeco.serving.vllm.launch import cpu_cache_bytes, is_cpu_build
 from autodeco.strategies import get_strategy
