@@ -20,13 +20,14 @@ import json
 import os
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from harness import PeakMemory, spread
 
 from autodeco import provenance
 
@@ -93,13 +94,12 @@ def work(way: str, base: Path, heads: Path, output: Path) -> dict[str, float]:
         "copyfile": copy_shards,
         "load_and_save": load_and_save,
     }
-    Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to the present
-    before = _resident("VmRSS")
-    started = time.perf_counter()
-    operations[way]()
-    seconds = time.perf_counter() - started
+    with PeakMemory() as extra:
+        started = time.perf_counter()
+        operations[way]()
+        seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": seconds, "extra_mb": _resident("VmHWM") - before, "peak_mb": peak}
+    return {"seconds": seconds, "extra_mb": extra.megabytes, "peak_mb": peak}
 
 
 def measure(size: int, repeats: int) -> dict[str, dict[str, list[float]]]:
@@ -129,12 +129,6 @@ def make_heads(folder: Path, base: Path) -> None:
     save_heads(DecodingHeads(config), folder)
 
 
-def summary(values: list[float]) -> dict[str, float]:
-    """Minimum, median and maximum."""
-    named = {"min": min(values), "median": statistics.median(values), "max": max(values)}
-    return {name: round(value, 3) for name, value in named.items()}
-
-
 def table(results: dict[str, Any]) -> str:
     """The results as Markdown."""
     lines = ["| model | way | seconds (min / median / max) | memory above imports, MB | peak of the process, MB |"]
@@ -142,18 +136,11 @@ def table(results: dict[str, Any]) -> str:
     for size, ways in results.items():
         for way, found in ways.items():
             seconds, extra, peak = (
-                " / ".join(f"{value:.{digits}f}" for value in found[key].values())
+                " / ".join(f"{value:.{digits}f}" for value in found[key])
                 for key, digits in (("seconds", 3), ("extra_mb", 1), ("peak_mb", 0))
             )
             lines.append(f"| {size} | {way} | {seconds} | {extra} | {peak} |")
     return "\n".join(lines)
-
-
-def _resident(field: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"/proc/self/status has no {field}")
 
 
 def main() -> None:
@@ -170,7 +157,7 @@ def main() -> None:
     sizes = {"20 MB": 20_000_000} if arguments.quick else SIZES
     results = {
         label: {
-            way: {key: summary(values) for key, values in found.items()}
+            way: {key: spread(values) for key, values in found.items()}
             for way, found in measure(size, 1 if arguments.quick else arguments.repeats).items()
         }
         for label, size in sizes.items()
@@ -179,7 +166,11 @@ def main() -> None:
         print(table(results))
         return
     RESULTS.mkdir(parents=True, exist_ok=True)
-    record = {"results": results, "provenance": provenance.collect(repeats=arguments.repeats, shards=SHARDS)}
+    plain = {
+        size: {way: {key: value._asdict() for key, value in found.items()} for way, found in ways.items()}
+        for size, ways in results.items()
+    }
+    record = {"results": plain, "provenance": provenance.collect(repeats=arguments.repeats, shards=SHARDS)}
     (RESULTS / "results.json").write_text(json.dumps(record, indent=2) + "\n")
     (RESULTS / "README.md").write_text(f"# Merging: memory and time\n\n{table(results)}\n")
     print(table(results))

@@ -36,6 +36,17 @@ def golden() -> Path:
     return GOLDEN
 
 
+BENCHMARK_DATA = Path(os.environ.get("AUTODECO_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def benchmark_data() -> Path:
+    """Folder of the benchmarks' problems, which the project does not hold copies of."""
+    if not BENCHMARK_DATA.is_dir():
+        pytest.skip(f"the benchmarks' problems are not at {BENCHMARK_DATA} (AUTODECO_TEST_DATA names another folder)")
+    return BENCHMARK_DATA
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)

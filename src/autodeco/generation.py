@@ -1,4 +1,4 @@
-"""``generate(..., trace=True)``: which temperature and top-p the heads chose for each new token."""
+"""Around Transformers' ``generate``: its neutral settings, and what the heads chose for each new token."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from transformers import GenerationConfig
 from transformers.utils import ModelOutput
 
 from autodeco import distribution, outputs
@@ -127,3 +128,15 @@ def _as_list(token_ids: int | list[int] | Tensor | None) -> list[int]:
     if isinstance(token_ids, Tensor):
         return [int(token_id) for token_id in token_ids.reshape(-1)]
     return [token_ids] if isinstance(token_ids, int) else list(token_ids)
+
+
+def neutral_generation_config(config: GenerationConfig | None) -> GenerationConfig:
+    """A copy of a generation configuration that samples from the model's distribution as it is.
+
+    The base model's recommended temperature, top-p, top-k and the like are switched off: the heads have applied their
+    own, and they would act a second time. Special tokens, lengths and penalties stay.
+    """
+    values = {} if config is None else config.to_diff_dict()
+    for name in ("temperature", "top_p", "top_k", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"):
+        values.pop(name, None)
+    return GenerationConfig(**{**values, "do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0})

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig
 from transformers.utils import ModelOutput
 
-from autodeco import distribution, outputs
+from autodeco import distribution, lm_head, outputs
 from autodeco.config import AutoDecoConfig
-from autodeco.errors import CheckpointError, ConfigError
+from autodeco.errors import CheckpointError
+from autodeco.generation import generate_with_trace, neutral_generation_config
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
 from autodeco.strategies import Strategy, get_strategy
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel as _CausalLM
 else:
     _CausalLM = object
-
-# Settings of base models that do more to logits than lm_head does; see compute_logits.
-_LOGIT_SETTINGS = ("logits_scaling", "logit_scale", "final_logit_softcapping")
 
 # Where forward finds the hidden states that this thread's last lm_head call was given. A module-level thread-local:
 # two threads can run one model, and a model that holds one itself could not be deep-copied.
@@ -91,7 +88,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             from autodeco.checkpoint import load_base  # loading is built on this module
 
             model, name = load_base(str(base), revision=revision, **kwargs), str(base)
-        hidden_size, vocab_size = lm_head_shape(model)
+        hidden_size, vocab_size = lm_head.shape_of(model)
         if heads is None:
             heads = DecodingHeads(
                 AutoDecoConfig(
@@ -195,8 +192,6 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         if not trace:
             result: Tensor | ModelOutput = super().generate(*args, **kwargs)
             return result
-        from autodeco.generation import generate_with_trace
-
         return generate_with_trace(self, super().generate, args, kwargs)
 
     @contextmanager
@@ -259,57 +254,25 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         if hidden_states is None:
             assert input_ids is not None
             hidden_states = self.lm_head_inputs(input_ids, attention_mask)
-        weight = self._plain_lm_head_weight()
+        weight = lm_head.plain_weight(self)
         hidden_states = hidden_states.to(self.get_output_embeddings().weight.dtype)  # stored ones are bfloat16
-        lm_head = self.compute_logits if weight is None else weight
-        result = objective(self.decoding_heads, hidden_states, lm_head, labels, easy_token_draws)
+        logits_of = self.compute_logits if weight is None else weight
+        result = objective(self.decoding_heads, hidden_states, logits_of, labels, easy_token_draws)
         return outputs.TrainingOutput(loss=result.loss, objective=result)
-
-    def _plain_lm_head_weight(self) -> Tensor | None:
-        """The weight ``[V, H]`` where logits are its product with the hidden state and no more; ``None`` otherwise."""
-        lm_head: Any = self.get_output_embeddings()
-        config = self.config.get_text_config()
-        if type(lm_head) is not nn.Linear or any(getattr(config, name, None) is not None for name in _LOGIT_SETTINGS):
-            return None
-        bias: Any = lm_head.bias
-        weight: Tensor = lm_head.weight  # on the meta device where Accelerate has moved it off
-        return None if bias is not None or weight.device.type == "meta" else weight
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor:
         """The base model's logits ``[..., V]`` of hidden states ``[..., H]``: ``lm_head``, scaling and soft-capping."""
-        logits: Tensor = self.get_output_embeddings()(hidden_states)
-        config = self.config.get_text_config()
-        if (divisor := getattr(config, "logits_scaling", None)) is not None:  # Granite
-            logits = logits / divisor
-        if (factor := getattr(config, "logit_scale", None)) is not None:  # Cohere
-            logits = logits * factor
-        if (cap := getattr(config, "final_logit_softcapping", None)) is not None:  # Gemma
-            logits = torch.tanh(logits / cap) * cap
-        return logits
+        return lm_head.logits_of(self, hidden_states)
 
     def check_logit_path(self, input_ids: Tensor) -> None:
         """Checks that :meth:`lm_head_inputs` and :meth:`compute_logits` together give the base model's own logits.
 
-        Training relies on it. It fails for an architecture that changes hidden states or logits around ``lm_head`` in
-        a way that this package does not know; decoding is right even then, because it uses the base's own logits.
-
-        Args:
-            input_ids: ``[1, S]``, any short text.
-
-        Raises:
-            ConfigError: the two differ.
+        Training relies on it; decoding does not. See :func:`autodeco.lm_head.check_logit_path`.
         """
         with torch.no_grad():
-            expected = super().forward(input_ids=input_ids, return_dict=True).logits.float()
-            found = self.compute_logits(self.lm_head_inputs(input_ids)).float()
-        tolerance = 0.02 * expected.std().item() + 1e-4
-        difference = (expected - found).abs().max().item()
-        if difference > tolerance:
-            raise ConfigError(
-                f"{type(self).__name__} does something between its last hidden state and its logits that autodeco does "
-                f"not know (logits differ by {difference:.3g}, tolerance {tolerance:.3g}). Heads for it cannot be "
-                f"trained yet; please report the architecture."
-            )
+            expected = super().forward(input_ids=input_ids, return_dict=True).logits
+            found = self.compute_logits(self.lm_head_inputs(input_ids))
+        lm_head.check_logit_path(expected.float(), found.float(), type(self).__name__)
 
     def train(self, mode: bool = True) -> AutoDecoForCausalLM:
         """Switches the heads to training mode; the frozen base always stays in evaluation mode (no dropout)."""
@@ -331,16 +294,16 @@ def attach_heads(model: Any, heads: DecodingHeads) -> AutoDecoForCausalLM:
     """
     if isinstance(model, AutoDecoForCausalLM):
         raise CheckpointError(f"{type(model).__name__} has decoding heads already; put new ones on a plain base model.")
-    hidden_size, vocab_size = lm_head_shape(model)
+    hidden_size, vocab_size = lm_head.shape_of(model)
     config = heads.config
     name = getattr(model.config, "_name_or_path", None) or type(model).__name__
     config.check_fits(hidden_size, vocab_size, f"'{name}'")
-    lm_head = model.get_output_embeddings()
+    output_embeddings = model.get_output_embeddings()
     model.requires_grad_(False)
     model.__class__ = autodeco_class(type(model))  # type: ignore[arg-type]
     model.autodeco_config = config
-    model.decoding_heads = heads.to(device=lm_head.weight.device)
-    lm_head.register_forward_pre_hook(_keep_lm_head_input)
+    model.decoding_heads = heads.to(device=output_embeddings.weight.device)
+    output_embeddings.register_forward_pre_hook(_keep_lm_head_input)
     model.generation_config = neutral_generation_config(model.generation_config)
     attached: AutoDecoForCausalLM = model.eval()
     return attached
@@ -359,33 +322,6 @@ def autodeco_class(base_class: Any) -> type[AutoDecoForCausalLM]:
     forward.__doc__ = AutoDecoForCausalLM.forward.__doc__
     members = {"forward": forward, "__module__": __name__, "__doc__": AutoDecoForCausalLM.__doc__}
     return type(f"AutoDeco{base_class.__name__}", (AutoDecoForCausalLM, base_class), members)
-
-
-def neutral_generation_config(config: GenerationConfig | None) -> GenerationConfig:
-    """A copy of a generation configuration that samples from the model's distribution as it is.
-
-    The base model's recommended temperature, top-p, top-k and the like are switched off: the heads have applied their
-    own, and they would act a second time. Special tokens, lengths and penalties stay.
-    """
-    values = {} if config is None else config.to_diff_dict()
-    for name in ("temperature", "top_p", "top_k", "top_h", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff"):
-        values.pop(name, None)
-    return GenerationConfig(**{**values, "do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0})
-
-
-def lm_head_shape(model: Any) -> tuple[int, int]:
-    """Hidden size and vocabulary size of a causal LM, from its output embedding.
-
-    Raises:
-        CheckpointError: the model has none, so it is no causal LM.
-    """
-    lm_head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    if lm_head is None:
-        raise CheckpointError(f"{type(model).__name__} has no lm_head; a causal language model is needed.")
-    if hasattr(lm_head, "in_features"):  # also right where quantised weights are packed
-        return lm_head.in_features, lm_head.out_features
-    vocab_size, hidden_size = lm_head.weight.shape
-    return hidden_size, vocab_size
 
 
 def _keep_lm_head_input(_: nn.Module, args: tuple[Tensor, ...]) -> None:

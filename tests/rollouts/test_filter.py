@@ -19,7 +19,13 @@ def test_right_finished_different_rows_are_kept():
     ]
     kept = keep(rows)
     assert kept.rows == [rows[0], rows[4], rows[5]]
-    assert kept.dropped == {"wrong": 1, "unfinished": 1, "duplicate": 1, "over_cap": 0}
+    assert kept.dropped == {"error": 0, "wrong": 1, "unfinished": 1, "duplicate": 1, "over_cap": 0}
+
+
+def test_rows_that_could_not_be_verified_are_dropped_as_errors():
+    rows = [_row(correct=None), _row(text="y", correct=False), _row(text="z")]
+    assert keep(rows).dropped["error"] == 1
+    assert keep(rows, only_correct=False).rows == rows[1:]
 
 
 def test_a_cap_is_per_problem():

@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from autodeco.errors import DataError, RunFolderError
 from autodeco.files import read_jsonl
-from autodeco.rollouts import RolloutSettings, TransformersSampler, rollout
+from autodeco.rollouts import RolloutSettings, TransformersSampler, rollout, summarise
 from tests.conftest import byte_tokenizer, tiny_llama
 from tests.rollouts.letters import Letters
 
@@ -114,6 +114,35 @@ def test_damage_is_named(sampler, path):
     path.with_suffix(".meta.json").write_text("{")
     with pytest.raises(RunFolderError, match="is damaged"):
         rollout(Letters(), sampler, path, SETTINGS, model_name="tiny")
+
+
+class Fragile(Letters):
+    """A verifier that fails on every completion of two of the four problems."""
+
+    name = "fragile"
+
+    def verify(self, example, completion):
+        if int(example.id.split()[1]) % 2:
+            raise ZeroDivisionError("odd")
+        return True
+
+
+def test_a_verifier_that_raises_counts_as_an_error_and_the_run_goes_on(sampler, path):
+    summary = rollout(Fragile(), sampler, path, SETTINGS, model_name="tiny")
+    rows = _rows(path)
+    failed = [row for row in rows if row["correct"] is None]
+    assert {row["error"] for row in failed} == {"ZeroDivisionError: odd"}
+    assert all("error" not in row for row in rows if row["correct"])
+    assert (summary.samples, summary.errors, summary.correct) == (12, len(failed), 12 - len(failed))
+    assert 0 < summary.errors < 12
+    assert summary.accuracy == 1.0
+    assert summarise(failed).accuracy != summarise(failed).accuracy  # NaN: nothing is known
+    assert summarise(failed).accuracy_interval == (0.0, 1.0)
+
+
+def test_all_problems_of_a_split(sampler, path):
+    summary = rollout(Letters(), sampler, path, dataclasses.replace(SETTINGS, problems=None), model_name="tiny")
+    assert summary.samples == 3 * len(Letters().examples("train", None, 3))
 
 
 def test_two_writers_are_refused(sampler, path):

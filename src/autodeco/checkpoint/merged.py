@@ -192,7 +192,7 @@ def neutral_generation_values(base: BaseFiles) -> dict[str, Any]:
     """Generation settings that sample from the model's distribution as it is, with the base's special tokens."""
     from transformers import GenerationConfig
 
-    from autodeco.modeling import neutral_generation_config
+    from autodeco.generation import neutral_generation_config
 
     values = base.generation_config
     if values is not None:

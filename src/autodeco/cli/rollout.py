@@ -49,7 +49,8 @@ def command(
     from autodeco.files import read_jsonl
     from autodeco.progress import counting
     from autodeco.rollouts import RolloutSettings, rollout, write_kept
-    from autodeco.serving.samplers import has_heads, open_sampler
+    from autodeco.serving.checkpoint import has_heads
+    from autodeco.serving.samplers import open_sampler
     from autodeco.tasks import get_task
 
     console = Console()

@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
+from autodeco import lm_head
 from autodeco.errors import ConfigError, DataError, RunFolderError
 from autodeco.evaluation.entries import Planned, is_measured
 from autodeco.evaluation.prepare import PreparedModel, PreparedTask, Say
 from autodeco.evaluation.specs import kind_of, parameters_of
 from autodeco.evaluation.trajectories import Trajectory, choose, read_trajectories, teacher_forced
 from autodeco.files import atomic_write_text
-from autodeco.modeling import AutoDecoForCausalLM, lm_head_shape
+from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.serving.load import load_model_and_tokenizer
 from autodeco.strategies import get_strategy, heads_choices, means_of_trace, save_bank
 
@@ -104,7 +105,7 @@ def _measured(
 def _choices(model: AutoDecoForCausalLM, trajectories: Sequence[Trajectory]) -> tuple[torch.Tensor, torch.Tensor]:
     """Temperature and top-p at every completion token, ``[N]`` each."""
     found = []
-    size = max(1, _PIECE_ELEMENTS // lm_head_shape(model)[1])
+    size = max(1, _PIECE_ELEMENTS // lm_head.shape_of(model)[1])
     for own in teacher_forced(model, trajectories):
         for hidden in torch.split(own.hidden_states, size):
             pair = heads_choices(model.decoding_heads, hidden, model.compute_logits(hidden))

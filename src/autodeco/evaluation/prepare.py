@@ -10,7 +10,8 @@ from autodeco.errors import AutoDecoError, ConfigError, DataError
 from autodeco.evaluation.config import EvaluationConfig, ModelEntry, TaskEntry
 from autodeco.evaluation.entries import is_measured, is_oracle, needs_heads, oracle_split
 from autodeco.evaluation.run_folder import Identity, weights_hash
-from autodeco.serving.samplers import chosen_engine, has_heads
+from autodeco.serving.checkpoint import has_heads
+from autodeco.serving.samplers import chosen_engine
 from autodeco.strategies import get_strategy
 from autodeco.tasks import get_task
 from autodeco.tasks.base import Example, Task

@@ -78,7 +78,7 @@ def released(
     weight = predictions.weight(dynamic_fine_tuning)
     kept = (~predictions.dropped).to(weight.dtype)
 
-    log_probability = _of_targets(predictions.scaled_logits.log_softmax(-1), predictions.targets)
+    log_probability = at_targets(predictions.scaled_logits.log_softmax(-1), predictions.targets)
     temperature_losses = -log_probability * weight * kept
     temperature_loss = temperature_losses.sum() / kept.sum().clamp(min=1)
 
@@ -129,7 +129,7 @@ def _predict(
     with torch.no_grad():
         logits = lm_head(hidden) if callable(lm_head) else hidden @ lm_head.T
         logits = distribution.as_working_precision(logits)
-        base_probability = _of_targets(logits.softmax(-1), targets)
+        base_probability = at_targets(logits.softmax(-1), targets)
         easy = logits.argmax(-1) == targets if len(targets) else torch.zeros_like(targets, dtype=torch.bool)
         dropped = torch.zeros_like(easy)
         if easy_token_draws is not None:
@@ -150,10 +150,11 @@ def _soft_top_p_log_probability(predictions: _Predictions, decay: float) -> Tens
     top_p = distribution.as_working_precision(predictions.top_p)
     log_weights = distribution.soft_nucleus_log_weights(probabilities, top_p, decay)
     normaliser = (probabilities * log_weights.exp()).sum(-1) + EPSILON
-    return _of_targets(log_probabilities + log_weights, predictions.targets) - normaliser.log()
+    return at_targets(log_probabilities + log_weights, predictions.targets) - normaliser.log()
 
 
-def _of_targets(values: Tensor, targets: Tensor) -> Tensor:
+def at_targets(values: Tensor, targets: Tensor) -> Tensor:
+    """Of values ``[..., V]`` those of each position's target, ``[...]``."""
     return values.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 
 

@@ -9,7 +9,6 @@ heads' gradients themselves.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -71,27 +70,19 @@ class _Settings:
     decay: float
 
 
-class _Sum(NamedTuple):
-    """One of an objective's two sums over positions, with its derivatives; all ``[n]`` float64, 0 where masked."""
-
-    losses: Tensor
-    by_temperature: Tensor
-    by_top_p: Tensor
-
-    def divided_by(self, count: int) -> _Sum:
-        return _Sum(*(values / count for values in self))
-
-
 class _Positions(NamedTuple):
-    """What the vocabulary says of ``n`` positions; all ``[n]`` (statistics ``[n, 4]``), without gradient."""
+    """What the vocabulary says of ``n`` positions; ``[n]`` where nothing else is said, without gradient.
+
+    An objective is two sums over positions. Of each: loss, ∂/∂T and ∂/∂P of every position, float64, 0 where masked.
+    """
 
     temperature: Tensor
     top_p: Tensor
-    statistics: Tensor
+    statistics: Tensor  # [n, 4]; [n, 0] where the heads take none
     easy: Tensor
     kept: Tensor
-    temperature_sum: _Sum  # zeros where the objective has one loss
-    nucleus_sum: _Sum
+    temperature_sum: Tensor  # [n, 3]; zeros where the objective has one loss
+    nucleus_sum: Tensor  # [n, 3]
 
 
 class _WithGradients(torch.autograd.Function):
@@ -125,16 +116,16 @@ def _objective(
         positions = _over_vocabulary(settings, heads, hidden, lm_head, next_labels[valid], draws)
 
     dtype = hidden_states.dtype if hidden_states.dtype == torch.float64 else torch.float32
-    nucleus_count = max(1, len(places) if settings.separate_temperature_loss else int(positions.kept.sum()))
-    temperature_part = positions.temperature_sum.divided_by(max(1, int(positions.kept.sum())))
-    nucleus_part = positions.nucleus_sum.divided_by(nucleus_count)
-    temperature_loss, nucleus_loss = temperature_part.losses.sum(), nucleus_part.losses.sum()
+    kept_count = max(1, int(positions.kept.sum()))
+    nucleus_count = max(1, len(places)) if settings.separate_temperature_loss else kept_count
+    temperature_part, nucleus_part = positions.temperature_sum / kept_count, positions.nucleus_sum / nucleus_count
+    temperature_loss, nucleus_loss = temperature_part[:, 0].sum(), nucleus_part[:, 0].sum()
     loss = (temperature_loss + nucleus_loss).to(dtype)
     if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in heads.parameters()):
         # Below its floor T has no influence: logits are divided by the floor.
         free = positions.temperature >= heads.config.min_temperature
-        by_temperature = (temperature_part.by_temperature + nucleus_part.by_temperature) * free
-        loss = _with_head_gradients(loss, heads, hidden, positions, by_temperature, nucleus_part.by_top_p)
+        by_temperature = (temperature_part[:, 1] + nucleus_part[:, 1]) * free
+        loss = _with_head_gradients(loss, heads, hidden, positions, by_temperature, nucleus_part[:, 2])
     separate = settings.separate_temperature_loss
     return ObjectiveOutput(
         loss=loss,
@@ -143,7 +134,7 @@ def _objective(
         temperature=positions.temperature.to(dtype),
         top_p=positions.top_p.to(dtype),
         easy=positions.easy,
-        token_losses=(positions.temperature_sum.losses + positions.nucleus_sum.losses).to(dtype),
+        token_losses=(positions.temperature_sum + positions.nucleus_sum)[:, 0].to(dtype),
         rows=places[:, 0],
     )
 
@@ -185,7 +176,7 @@ def _over_vocabulary(
             product = _Product(lm_head)
             continue
         start += size
-    return _joined(found)
+    return _Positions(*map(torch.cat, zip(*found, strict=True)))
 
 
 def _chunk_size(count: int, vocab_size: int, device: torch.device) -> int:
@@ -243,29 +234,20 @@ def _chunk(
     return _Positions(temperature, top_p, statistics, rows.easy, kept, temperature_sum, nucleus_sum)
 
 
-def _sums(settings: _Settings, rows: ChunkRows, top_p: Tensor, weight: Tensor, kept: Tensor) -> tuple[_Sum, _Sum]:
+def _sums(settings: _Settings, rows: ChunkRows, top_p: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss, ∂/∂T and ∂/∂P ``[n, 3]`` of both sums."""
     kept_weight = weight * kept
     zeros = torch.zeros_like(weight)
     if not settings.separate_temperature_loss:
         terms = rows.soft_nucleus(top_p, kept_weight != 0, settings.decay, EPSILON)
-        return _Sum(zeros, zeros, zeros), _Sum(*(-values * kept_weight for values in terms))
-    temperature_sum = _Sum(-rows.log_probability * kept_weight, -rows.by_temperature * kept_weight, zeros)
+        return torch.stack([zeros] * 3, 1), -torch.stack(list(terms), 1) * kept_weight.unsqueeze(1)
+    temperature_sum = [-rows.log_probability * kept_weight, -rows.by_temperature * kept_weight, zeros]
     terms = rows.soft_nucleus(top_p, weight != 0, settings.decay, EPSILON)
     # -log(p̃ + ε), as released: its slope is p̃ / (p̃ + ε) times that of -log p̃.
     soft_p = terms.log_probability.exp()
     scale = weight * soft_p / (soft_p + EPSILON)
-    losses = -(soft_p + EPSILON).log() * weight
-    return temperature_sum, _Sum(losses, -terms.by_temperature * scale, -terms.by_top_p * scale)
-
-
-def _joined(chunks: list[_Positions]) -> _Positions:
-    def joined(values: Callable[[_Positions], Any]) -> Any:
-        first = values(chunks[0])
-        if isinstance(first, _Sum):
-            return _Sum(*(torch.cat([values(chunk)[index] for chunk in chunks]) for index in range(len(first))))
-        return torch.cat([values(chunk) for chunk in chunks])
-
-    return _Positions(*(joined(lambda chunk, at=index: chunk[at]) for index in range(len(_Positions._fields))))  # type: ignore[misc]
+    nucleus_sum = [-(soft_p + EPSILON).log() * weight, -terms.by_temperature * scale, -terms.by_top_p * scale]
+    return torch.stack(temperature_sum, 1), torch.stack(nucleus_sum, 1)
 
 
 def _with_head_gradients(

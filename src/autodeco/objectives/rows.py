@@ -10,6 +10,7 @@ from torch import Tensor
 from autodeco import distribution
 from autodeco.kernels import KernelRows, cpu
 from autodeco.objectives import soft_nucleus
+from autodeco.objectives.eager import at_targets
 from autodeco.objectives.soft_nucleus import ScaledRows, SoftNucleusTerms
 
 # Below exp(-75) a probability counts for nothing, and denormal numbers cost CPUs several times a normal one.
@@ -63,14 +64,14 @@ class _KernelRows:
         statistics: bool,
         buffer: Tensor | None,
     ) -> None:
-        base_target = _at(logits, targets).double()  # before the buffer is written
+        base_target = at_targets(logits, targets).double()  # before the buffer is written
         scaled = kernels.scale(logits, temperature.float(), statistics=statistics, base=True, shifted=True, out=buffer)
         assert scaled.argmax is not None
         assert scaled.base_normaliser is not None
         rows = scaled.rows
         normaliser, weighted, _, largest = rows.sums.unbind(-1)
         divisor = rows.temperature.double()
-        distance = _at(rows.scaled, targets).double() - largest
+        distance = at_targets(rows.scaled, targets).double() - largest
         self.easy = scaled.argmax == targets
         self.base_probability = (base_target - scaled.base_largest.double()).exp() / scaled.base_normaliser
         self.log_probability = distance - normaliser.log()
@@ -94,7 +95,7 @@ class _TorchRows:
         shifted = distribution.as_working_precision(logits)
         shifted = shifted - shifted.amax(-1, keepdim=True)
         base_normaliser = shifted.clamp(min=_SMALLEST_LOG).exp_().sum(-1, dtype=torch.float64)
-        self.base_probability = _at(shifted, targets).double().exp() / base_normaliser
+        self.base_probability = at_targets(shifted, targets).double().exp() / base_normaliser
         divisor = temperature.to(shifted.dtype)
         p = (shifted / divisor.unsqueeze(-1)).clamp_(min=_SMALLEST_LOG).exp_()
         normaliser = p.sum(-1, dtype=torch.float64)
@@ -102,7 +103,7 @@ class _TorchRows:
         shifted.clamp_(min=torch.finfo(p.dtype).min)  # logits of -inf: 0 times them is not 0
         mean_scaled = (p * shifted).sum(-1, dtype=torch.float64) / divisor
         rows = ScaledRows(shifted, p, divisor.double(), normaliser, mean_scaled)
-        target_scaled = _at(shifted, targets).double() / rows.temperature
+        target_scaled = at_targets(shifted, targets).double() / rows.temperature
         self.log_probability = target_scaled - normaliser.log()
         self.by_temperature = -(target_scaled - mean_scaled) / rows.temperature
         self.statistics = distribution.probability_statistics(p) if statistics else None
@@ -114,7 +115,3 @@ class _TorchRows:
         found = soft_nucleus.soft_nucleus_terms(rows, self._targets[chosen], top_p[chosen], decay, epsilon)
         zeros = found.log_probability.new_zeros(3, len(wanted))
         return SoftNucleusTerms(*(row.index_copy(0, chosen, values) for row, values in zip(zeros, found, strict=True)))
-
-
-def _at(values: Tensor, targets: Tensor) -> Tensor:
-    return values.gather(-1, targets.unsqueeze(-1)).squeeze(-1)

@@ -20,6 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from autodeco.objectives.eager import at_targets
+
 # Prefix lengths that are tried before the whole vocabulary. On CPUs the largest 4,096 cost hardly more than 1,024.
 PREFIXES = (256, 4096)
 # Largest bound on the error of log p̃_y, of its derivative by T, and by P, that a row may have. The bounds are worst
@@ -80,7 +82,7 @@ def soft_nucleus_terms(
     """
     top_p = top_p.double()
     normaliser = _normaliser(rows, top_p, decay)
-    target_scaled = _at(rows.logits, targets).double() / rows.temperature
+    target_scaled = at_targets(rows.logits, targets).double() / rows.temperature
     log_p = target_scaled - rows.normaliser.log()
     cumulative, cumulative_by_temperature = _cumulative_at_targets(rows, targets)
     outside = (cumulative > top_p).double()
@@ -158,7 +160,7 @@ def _normaliser_from_prefix(rows: ScaledRows, top_p: Tensor, decay: float, lengt
 
 def _cumulative_at_targets(rows: ScaledRows, targets: Tensor) -> tuple[Tensor, Tensor]:
     """``c_y`` and ``dc_y/dT``, exact: the mass of all tokens that come before the target in a stable sort, and it."""
-    target_logits = _at(rows.logits, targets).unsqueeze(-1)
+    target_logits = at_targets(rows.logits, targets).unsqueeze(-1)
     token_ids = torch.arange(rows.logits.shape[-1], device=targets.device)
     before = rows.logits > target_logits
     before |= (rows.logits == target_logits) & (token_ids <= targets.unsqueeze(-1))
@@ -166,7 +168,3 @@ def _cumulative_at_targets(rows: ScaledRows, targets: Tensor) -> tuple[Tensor, T
     cumulative = p.sum(-1, dtype=torch.float64)
     scaled_sum = (p * rows.logits).sum(-1, dtype=torch.float64) / rows.temperature
     return cumulative, -(scaled_sum - rows.mean_scaled * cumulative) / rows.temperature
-
-
-def _at(values: Tensor, targets: Tensor) -> Tensor:
-    return values.gather(-1, targets.unsqueeze(-1)).squeeze(-1)

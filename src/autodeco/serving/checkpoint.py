@@ -33,6 +33,15 @@ class ServedModel:
     name: str
 
 
+def has_heads(model: str) -> bool:
+    """Whether a model's checkpoint holds decoding heads.
+
+    Raises:
+        ModelNotFoundError: there is no such model.
+    """
+    return detect_layout(Source.open(resolve_model(model))) is not Layout.BASE
+
+
 def served_model(
     model: str, *, heads: str | None = None, base: str | None = None, revision: str | None = None, scratch: Path
 ) -> ServedModel:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from autodeco.bundled import resolve_model
-from autodeco.checkpoint import Layout, load_base
-from autodeco.checkpoint.layout import detect_layout
-from autodeco.checkpoint.source import Source
+from autodeco.checkpoint import load_base
 from autodeco.errors import ConfigError, did_you_mean
 from autodeco.rollouts.sampler import Sampler
+from autodeco.serving.checkpoint import has_heads
 from autodeco.serving.vllm import launch
 
 ENGINES = ("auto", "vllm", "transformers")
@@ -29,15 +27,6 @@ def chosen_engine(engine: str) -> str:
         launch.check_version()
         return "vllm"
     return "transformers"
-
-
-def has_heads(model: str) -> bool:
-    """Whether a model's checkpoint holds decoding heads.
-
-    Raises:
-        ModelNotFoundError: there is no such model.
-    """
-    return detect_layout(Source.open(resolve_model(model))) is not Layout.BASE
 
 
 @contextmanager

@@ -127,9 +127,14 @@ def get_verifier(name: str) -> Callable[[str, str], bool]:
 
     Raises:
         DataError: there is no verifier of that name.
+        MissingDependencyError: the package it needs is not installed.
     """
     if name not in VERIFIERS:
         raise DataError(f"unknown verifier '{name}'.{did_you_mean(name, VERIFIERS)}")
+    if name == "math":
+        from autodeco.tasks.mathematics import check_math_verify
+
+        check_math_verify()  # now rather than as an error of every sample
     return VERIFIERS[name]
 
 

@@ -76,8 +76,8 @@ def get_task(
         _refuse(name, data=data, verifier=verifier, settings=settings)
         return next(task for task in demo_tasks() if task.name == name)
     raise DataError(
-        f"unknown task '{name}'.{_hint(name)} A path that ends in .jsonl, or path/to/file.py:ClassName, is a task of "
-        f"your own."
+        f"unknown task '{name}'.{_hint(name)} A path that ends in .jsonl, or path/to/file.py:ClassName, is your own "
+        f"task."
     )
 
 

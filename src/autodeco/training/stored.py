@@ -11,7 +11,8 @@ from typing import Any
 from accelerate import PartialState
 from rich.console import Console
 
-from autodeco.modeling import AutoDecoForCausalLM, lm_head_shape
+from autodeco import lm_head
+from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.progress import counting
 from autodeco.training.config import TrainingConfig
 from autodeco.training.hidden_states import HiddenStateStore, StoreIdentity, estimated_bytes, fill_store
@@ -36,7 +37,7 @@ def stored_states(
         StoreError: there is one, of something else or damaged.
         RunFolderError: the disk has no room for it.
     """
-    hidden_size, _ = lm_head_shape(model)
+    hidden_size, _ = lm_head.shape_of(model)
     size = estimated_bytes(data.rows, hidden_size)
     if not _wanted(config, data, size, say):
         return None

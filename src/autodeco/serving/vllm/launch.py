@@ -10,8 +10,11 @@ import signal
 import subprocess
 import sys
 
+import torch
+
 from autodeco.checkpoint.layout import SECTION
 from autodeco.errors import ConfigError, MissingDependencyError
+from autodeco.memory import free_memory
 from autodeco.serving.checkpoint import ServedModel
 from autodeco.serving.vllm import HEADS_KEY, PREFIX
 
@@ -19,6 +22,8 @@ from autodeco.serving.vllm import HEADS_KEY, PREFIX
 SUPPORTED = ("0.32.0", "0.33")
 _REQUESTS = "autodeco.serving.vllm.requests"
 _DRAIN_SECONDS = 20
+_MEMORY_FLAGS = ("--gpu-memory-utilization", "--kv-cache-memory")
+_CPU_CACHE_BYTES = 4 << 30
 
 
 def is_installed() -> bool:
@@ -77,7 +82,14 @@ def arguments(served: ServedModel, extra: list[str], *, on_cpu: bool) -> list[st
             result += ["--logits-processors", f"{_REQUESTS}:RequestOptions"]
         # A request's own seed stops vLLM 0.32 on CPUs if its prompt is read in several parts.
         result += ["--no-enable-chunked-prefill"]
+        if not any(argument.startswith(_MEMORY_FLAGS) for argument in extra):
+            result += ["--kv-cache-memory-bytes", str(cpu_cache_bytes())]
     return result + extra
+
+
+def cpu_cache_bytes() -> int:
+    """Memory for the key-value cache on CPUs: vLLM's own default, nearly all there is, fails on a machine in use."""
+    return min(_CPU_CACHE_BYTES, int(free_memory(torch.device("cpu")) * 0.4))
 
 
 def serve(argv: list[str]) -> int:

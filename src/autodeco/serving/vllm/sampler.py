@@ -14,24 +14,19 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-
 from autodeco.checkpoint.layout import SECTION
 from autodeco.errors import ConfigError
 from autodeco.generation import TRACED
-from autodeco.memory import free_memory
 from autodeco.rollouts.sample import batch_seed
 from autodeco.rollouts.sampler import Message, OnProgress, Sample, Sampling, encode
-from autodeco.serving.checkpoint import ServedModel, served_model
-from autodeco.serving.samplers import has_heads
+from autodeco.serving.checkpoint import ServedModel, has_heads, served_model
 from autodeco.serving.vllm import HEADS_KEY, PREFIX
-from autodeco.serving.vllm.launch import is_cpu_build
+from autodeco.serving.vllm.launch import cpu_cache_bytes, is_cpu_build
 from autodeco.strategies import get_strategy
 
 _REQUESTS = "autodeco.serving.vllm.requests"
 # Requests that wait in the engine beyond those that run: enough that a place that becomes free is filled at once.
 _WAITING = 2
-_CPU_CACHE_BYTES = 4 << 30
 
 
 class VllmSampler:
@@ -193,7 +188,7 @@ def _cpu_arguments() -> dict[str, Any]:
     return {
         "logits_processors": [f"{_REQUESTS}:RequestOptions"],
         "enable_chunked_prefill": False,
-        "kv_cache_memory_bytes": min(_CPU_CACHE_BYTES, int(free_memory(torch.device("cpu")) * 0.4)),
+        "kv_cache_memory_bytes": cpu_cache_bytes(),
     }
 
 

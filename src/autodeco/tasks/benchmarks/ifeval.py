@@ -13,7 +13,8 @@ from typing import Any
 from autodeco.errors import DataError, MissingDependencyError
 from autodeco.tasks.base import Example, Verdict
 from autodeco.tasks.benchmarks.base import Benchmark
-from autodeco.tasks.benchmarks.ifeval_checks import CHECKS, sentence_model
+from autodeco.tasks.benchmarks.ifeval_checks import CHECKS
+from autodeco.tasks.benchmarks.ifeval_text import sentence_model
 from autodeco.tasks.benchmarks.rows import Row, Source, field
 
 

@@ -4,80 +4,21 @@ Definitions: Zhou et al., "Instruction-Following Evaluation for Large Language M
 published checkers, whose behaviour is kept, oddities included (a section marker is a pattern, not a text; a list item
 begins with any ``-``), with three exceptions that only make it repeatable: language detection is seeded; the frequency
 of a character that is no letter is counted (there, a random letter was); sentences are counted with an own list of
-abbreviations where NLTK's English model is not installed (:func:`sentence_model`).
+abbreviations where NLTK's English model is not installed (``ifeval_text.py``).
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from autodeco.tasks.benchmarks.ifeval_text import count_sentences, language, words
+
 Arguments = Mapping[str, Any]
 
 _ANSWERS = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
-_ABBREVIATIONS = (
-    *(
-        "a.m",
-        "approx",
-        "apr",
-        "assn",
-        "aug",
-        "ave",
-        "b.c",
-        "bros",
-        "ca",
-        "cf",
-        "co",
-        "corp",
-        "dec",
-        "dept",
-        "dr",
-        "e.g",
-    ),
-    *(
-        "esp",
-        "etc",
-        "feb",
-        "ft",
-        "gen",
-        "gov",
-        "i.e",
-        "inc",
-        "jan",
-        "jr",
-        "lt",
-        "ltd",
-        "maj",
-        "messrs",
-        "mr",
-        "mrs",
-        "ms",
-    ),
-    *(
-        "mt",
-        "nov",
-        "oct",
-        "p.m",
-        "ph.d",
-        "pp",
-        "prof",
-        "rev",
-        "sep",
-        "sept",
-        "sgt",
-        "sr",
-        "st",
-        "u.k",
-        "u.n",
-        "u.s",
-        "v",
-    ),
-    "vol",
-    "vs",
-)
 
 
 def _compare(count: int, relation: str, threshold: int) -> bool:
@@ -111,12 +52,12 @@ def letter_frequency(text: str, given: Arguments) -> bool:
 
 def response_language(text: str, given: Arguments) -> bool:
     """The response is in this language (ISO 639-1), as langdetect has it."""
-    return _language(text) in (given["language"], None)
+    return language(text) in (given["language"], None)
 
 
 def number_sentences(text: str, given: Arguments) -> bool:
     """So many sentences."""
-    return _compare(len(_sentence_splitter()[1](text)), given["relation"], given["num_sentences"])
+    return _compare(count_sentences(text), given["relation"], given["num_sentences"])
 
 
 def number_paragraphs(text: str, given: Arguments) -> bool:
@@ -221,18 +162,18 @@ def end_checker(text: str, given: Arguments) -> bool:
 
 def capital_word_frequency(text: str, given: Arguments) -> bool:
     """So many words in capital letters; hyphenated words count once."""
-    count = sum(word.isupper() for word in _words(text))
+    count = sum(word.isupper() for word in words(text))
     return _compare(count, given["capital_relation"], given["capital_frequency"])
 
 
 def english_capital(text: str, given: Arguments) -> bool:
     """English, without a lower-case letter."""
-    return text.isupper() and _language(text) in ("en", None)
+    return text.isupper() and language(text) in ("en", None)
 
 
 def english_lowercase(text: str, given: Arguments) -> bool:
     """English, without a capital letter."""
-    return text.islower() and _language(text) in ("en", None)
+    return text.islower() and language(text) in ("en", None)
 
 
 def no_comma(text: str, given: Arguments) -> bool:
@@ -273,42 +214,3 @@ CHECKS: dict[str, Callable[[str, Arguments], bool]] = {
     "startend:end_checker": end_checker,
     "startend:quotation": quotation,
 }
-
-
-def sentence_model() -> str:
-    """How sentences are counted: NLTK's trained English model if its data are installed, else an own abbreviation list.
-
-    The published numbers are with the former (``python -m nltk.downloader punkt_tab``); results from both should not be
-    compared, so the task's fingerprint holds this.
-    """
-    return _sentence_splitter()[0]
-
-
-@functools.cache
-def _sentence_splitter() -> tuple[str, Callable[[str], list[str]]]:
-    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer, PunktTokenizer
-
-    try:
-        return "punkt_tab", PunktTokenizer("english").tokenize
-    except LookupError:
-        parameters = PunktParameters()
-        parameters.abbrev_types = set(_ABBREVIATIONS)
-        return "abbreviations", PunktSentenceTokenizer(parameters).tokenize
-
-
-def _words(text: str) -> list[str]:
-    from nltk.tokenize import NLTKWordTokenizer
-
-    # The published checker divides into sentences first, which only sets full stops apart: not a matter of capitals.
-    return list(NLTKWordTokenizer().tokenize(text))
-
-
-def _language(text: str) -> str | None:
-    """The language that langdetect finds, ``None`` if it finds none (which counts as following)."""
-    import langdetect
-
-    langdetect.DetectorFactory.seed = 0
-    try:
-        return str(langdetect.detect(text))
-    except langdetect.LangDetectException:
-        return None

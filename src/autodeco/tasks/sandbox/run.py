@@ -156,6 +156,16 @@ def check_sandbox() -> bool:
     return False
 
 
+@functools.cache
+def require_sandbox() -> None:
+    """Runs an empty program, so that a machine without a sandbox is noticed before thousands are to be run.
+
+    Raises:
+        SandboxError: as :func:`run_python`.
+    """
+    run_python("pass")
+
+
 @functools.lru_cache(maxsize=1)
 def readable_paths() -> list[str]:
     """What Python needs to import its modules, and devices that tell nothing."""
