@@ -112,8 +112,13 @@ def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
     from autodeco.progress import counting
 
     with counting(console, "evaluating") as show:
+        last = ""
 
         def on_progress(progress: Progress) -> None:
+            nonlocal last
+            if not console.is_terminal and progress.what != last:  # a log file shows no bar until the end
+                last = progress.what
+                console.print(f"{progress.done:,} of {progress.total:,}: {last}", highlight=False, markup=False)
             right = f" · {progress.right / progress.judged:.0%} right" if progress.judged else ""
             show(progress.done, progress.total, f"{progress.what}{right}")
 
