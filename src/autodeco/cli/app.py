@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autodeco.cli import convert, demo, eval, generate, inspect, merge, report, rollout, serve, split, train
+from autodeco.cli import convert, demo, diagnose, eval, generate, inspect, merge, report, rollout, serve, split, train
 from autodeco.errors import AutoDecoError
 from autodeco.version import __version__
 
@@ -29,6 +29,7 @@ for _name, _module in {
     "generate": generate,
     "eval": eval,
     "report": report,
+    "diagnose": diagnose,
     "serve": serve,
     "merge": merge,
     "split": split,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from autodeco.cli.options import was_given
 from autodeco.errors import ConfigError
@@ -64,6 +66,7 @@ def command(
     """
     from autodeco.evaluation.config import evaluation_config
     from autodeco.evaluation.run import evaluate
+    from autodeco.evaluation.summary import summaries
     from autodeco.training.config import load_yaml
 
     console = Console()
@@ -76,6 +79,13 @@ def command(
 
     with _bar(console) as on_progress:
         results = evaluate(settings, on_progress=on_progress, say=say)
+    for summary in summaries(settings.output):
+        table = Table("strategy", *summary.tasks, title=f"{summary.model}: Pass@1 (95 % interval), samples a problem")
+        for row in summary.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+        for line in summary.differences:
+            say(line)
     say(f"results: {results}")
     say(f"tables and figures: autodeco report {settings.output}")
 
@@ -102,8 +112,13 @@ def _bar(console: Console) -> Iterator[Callable[[Progress], None]]:
     from autodeco.progress import counting
 
     with counting(console, "evaluating") as show:
+        last = ""
 
         def on_progress(progress: Progress) -> None:
+            nonlocal last
+            if not console.is_terminal and progress.what != last:  # a log file shows no bar until the end
+                last = progress.what
+                console.print(f"{progress.done:,} of {progress.total:,}: {last}", highlight=False, markup=False)
             right = f" · {progress.right / progress.judged:.0%} right" if progress.judged else ""
             show(progress.done, progress.total, f"{progress.what}{right}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import time
@@ -15,6 +16,7 @@ from autodeco.evaluation.results import ResultsWriter, SampleKey
 from autodeco.evaluation.run_folder import Speeds
 from autodeco.rollouts.sample import batch_seed
 from autodeco.rollouts.sampler import Sample, Sampler, Sampling
+from autodeco.strategies import Shuffled, get_strategy
 from autodeco.tasks.base import Example, Task, Verdict
 
 
@@ -130,7 +132,7 @@ class Drawing:
             max_new_tokens=job.max_new_tokens,
             batch_size=self.batch_size,
             seed=seed,
-            strategy=strategy.spec,
+            strategy=_spec_for(strategy, seed),
             trace=True,
         )
 
@@ -170,6 +172,14 @@ class Drawing:
         self.progress.judged += sum(verdict.correct is not None for verdict in verdicts)
         self.progress.errors += sum(verdict.correct is None for verdict in verdicts)
         self.on_progress(self.progress)
+
+
+def _spec_for(strategy: Planned, seed: int) -> str:
+    """What the sampler is given for one block: Shuffled deals anew in each, or all blocks would have the same deal."""
+    found = get_strategy(strategy.spec)
+    if isinstance(found, Shuffled):
+        found = dataclasses.replace(found, seed=batch_seed(found.seed, f"deal {seed}"))
+    return found.spec
 
 
 def _key(job: Job, strategy: Planned, member: tuple[int, int], first: int) -> SampleKey:

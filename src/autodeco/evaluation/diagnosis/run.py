@@ -68,18 +68,10 @@ def diagnose(
     if iter(chunks) is chunks:
         raise DataError("the diagnosis goes over its chunks twice: give a list or a re-iterable object, no generator.")
     with torch.no_grad():
-        surveyed = [_survey(piece, heads) for piece in _pieces(chunks, lm_head, heads)]
-        if not surveyed:
-            raise DataError("the diagnosis found no tokens. Give trajectories with at least one completion token.")
-        survey = _Survey(*(torch.cat(parts) for parts in zip(*surveyed, strict=True)))
+        survey = _surveyed(chunks, heads, lm_head)
         quintiles = _quintiles(survey.entropy.numpy())
         own_betas = [_best_beta(survey, torch.from_numpy(quintiles == group)) for group in range(5)]
-        found = constants or Constants(
-            temperature=1 / _best_beta(survey, slice(None)),
-            mean_temperature=float(survey.temperature.mean()),
-            mean_top_p=None if heads.top_p_head is None else float(survey.top_p.mean()),
-            chosen_on="these tokens",
-        )
+        found = constants or _constants_of(survey, heads, "these tokens")
         group_betas = torch.tensor(own_betas, dtype=torch.float64)[torch.from_numpy(quintiles)]
         guesses = tokens.guessed_beta(survey.slopes)
         measured = _measure_all(chunks, heads, lm_head, found, torch.stack([group_betas, guesses], dim=-1))
@@ -91,6 +83,22 @@ def diagnose(
     }
     taken = MeasuredTokens(everything, survey.trajectory.numpy(), quintiles, [1 / beta for beta in own_betas])
     return summed_up(taken, found, data, resamples, seed)
+
+
+def best_constants(chunks: Iterable[Chunk], heads: DecodingHeads, lm_head: LMHead, *, chosen_on: str) -> Constants:
+    """The best constant temperature and the heads' means on some tokens, for :func:`diagnose` on others.
+
+    Args:
+        chunks: see :func:`diagnose`.
+        heads: see :func:`diagnose`.
+        lm_head: see :func:`diagnose`.
+        chosen_on: what the tokens are, for the record.
+
+    Raises:
+        DataError: no tokens.
+    """
+    with torch.no_grad():
+        return _constants_of(_surveyed(chunks, heads, lm_head), heads, chosen_on)
 
 
 def diagnose_store(
@@ -182,6 +190,22 @@ def _heads_values(piece: _Piece, heads: DecodingHeads) -> tuple[Tensor, Tensor]:
     )
     top_p = heads.top_p(hidden, temperature, rows.statistics)
     return temperature.clamp(min=heads.config.min_temperature), top_p
+
+
+def _surveyed(chunks: Iterable[Chunk], heads: DecodingHeads, lm_head: LMHead) -> _Survey:
+    found = [_survey(piece, heads) for piece in _pieces(chunks, lm_head, heads)]
+    if not found:
+        raise DataError("the diagnosis found no tokens. Give trajectories with at least one completion token.")
+    return _Survey(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def _constants_of(survey: _Survey, heads: DecodingHeads, chosen_on: str) -> Constants:
+    return Constants(
+        temperature=1 / _best_beta(survey, slice(None)),
+        mean_temperature=float(survey.temperature.mean()),
+        mean_top_p=None if heads.top_p_head is None else float(survey.top_p.mean()),
+        chosen_on=chosen_on,
+    )
 
 
 def _survey(piece: _Piece, heads: DecodingHeads) -> _Survey:
