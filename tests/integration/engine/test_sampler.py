@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
 import pytest
 import torch
 
@@ -87,3 +94,36 @@ def test_a_plain_base_takes_every_strategy_that_needs_no_heads(tiny_checkpoints)
         assert len(drawn(plain, max_new_tokens=3, strategy="static:temperature=0.5")) == 3
         with pytest.raises(ConfigError, match="needs decoding heads"):
             drawn(plain, strategy="autodeco")
+
+
+_KILLED = """
+import os, signal, sys
+from autodeco.rollouts import Sampling
+from autodeco.serving.samplers import open_sampler
+
+if __name__ == "__main__":
+    with open_sampler(sys.argv[1], engine="vllm", dtype="float32", batch_size=4, max_length=128) as sampler:
+        prompts = [[{"role": "user", "content": "a"}]] * 50
+        for _ in sampler.draw(prompts, Sampling(max_new_tokens=100, strategy="autodeco")):
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_nothing_goes_on_after_a_kill(tiny_checkpoints, tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(_KILLED)
+    mark = f"mark-{tmp_path.name}-{os.getpid()}"
+    environment = {**os.environ, "AUTODECO_TEST_MARK": mark}
+    found = subprocess.run([sys.executable, script, tiny_checkpoints["heads"]], env=environment, capture_output=True)
+    assert found.returncode == -signal.SIGKILL, found.stderr[-2000:]
+    deadline = time.monotonic() + 30
+    while left := [process.pid for process in psutil.process_iter() if _environment(process) == mark]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
+
+
+def _environment(process):
+    try:
+        return process.environ().get("AUTODECO_TEST_MARK")
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return None

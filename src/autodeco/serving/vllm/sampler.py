@@ -57,6 +57,8 @@ class VllmSampler:
         max_length: int | None = None,
         **settings: Any,
     ) -> None:
+        # vLLM's scheduler in this process: in one of its own it would go on working after this one was killed.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         from vllm import LLM
 
         self._scratch = tempfile.TemporaryDirectory(prefix="autodeco-engine-")
