@@ -57,6 +57,7 @@ class LiveCodeBenchV6(Benchmark):
     """
 
     name = "livecodebench-v6"
+    concurrent = True
     # The authors' own data set (livecodebench/code_generation_lite) needs a loading script, which datasets refuses now.
     source = Source("lighteval/code_generation_lite", "release_v6", "test", files=("livecodebench", "livecodebench_v6"))
 
