@@ -15,6 +15,8 @@ SECTIONS = (
     "shaping",
     "generate",
     "vllm_throughput",
+    "vllm_latency",
+    "server_load",
     "merge_memory",
 )
 

@@ -51,7 +51,7 @@ def test_a_trace_is_handed_out_once(server):
     url = server[0]
     assert complete(url, vllm_xargs={"autodeco_trace": "mine"}).status_code == 200
     trace = httpx.get(f"{url}/v1/autodeco/traces/mine", headers=KEY)
-    assert trace.status_code == 200
+    assert trace.status_code == 200, f"{trace.text}\n{server[2].read_text()[-4000:]}"
     tokens = trace.json()["tokens"]
     assert len(tokens) == 8
     assert all(0 < token["temperature"] < 2 and 0 < token["top_p"] < 1 for token in tokens)

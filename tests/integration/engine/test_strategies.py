@@ -63,8 +63,8 @@ def test_traces_hold_the_strategys_values_and_options_still_count(engine):
     for name, value in (("fixed", (0.6, 0.9)), ("off", (1.0, 1.0))):
         (trace,) = engine.collective_rpc("autodeco_take_trace", args=(name,))
         assert len(trace) == 4
-        for pair in trace:
-            assert pair == pytest.approx(value)
+        for temperature, top_p, _ in trace:
+            assert (temperature, top_p) == pytest.approx(value)
 
 
 def test_shuffled_deals_the_banks_pairs(engine, tmp_path):
@@ -73,7 +73,7 @@ def test_shuffled_deals_the_banks_pairs(engine, tmp_path):
     parameters = SamplingParams(max_tokens=40, ignore_eos=True, extra_args={"autodeco_trace": "dealt"})
     engine.generate([prompt_ids()], parameters)
     (trace,) = engine.collective_rpc("autodeco_take_trace", args=("dealt",))
-    assert {(round(temperature, 3), round(top_p, 3)) for temperature, top_p in trace} == {(0.5, 0.9), (1.5, 0.4)}
+    assert {(round(temperature, 3), round(top_p, 3)) for temperature, top_p, _ in trace} == {(0.5, 0.9), (1.5, 0.4)}
 
 
 def test_greedy_is_the_engines_own_greedy(engine):
@@ -93,4 +93,4 @@ def test_an_unknown_strategy_is_refused_and_the_engine_goes_on(engine):
     parameters = SamplingParams(max_tokens=1, ignore_eos=True, extra_args={"autodeco_trace": "still"})
     engine.generate([prompt_ids()], parameters)
     (trace,) = engine.collective_rpc("autodeco_take_trace", args=("still",))
-    assert trace[0] == pytest.approx((0.6, 0.9))
+    assert trace[0][:2] == pytest.approx((0.6, 0.9))
