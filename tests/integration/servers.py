@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ START_SECONDS = 300
 KEY = {"Authorization": "Bearer secret"}
 
 
-def started(model: Path, flags: list[str], log: Path) -> tuple[str, subprocess.Popen[bytes], Path]:
+def started(model: Path, flags: list[str], log: Path, **environment: str) -> tuple[str, subprocess.Popen[bytes], Path]:
     """Starts a server with the API key ``secret`` on a free port; returns when it answers, with its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -23,7 +24,10 @@ def started(model: Path, flags: list[str], log: Path) -> tuple[str, subprocess.P
     command = [sys.executable, "-c", "from autodeco.cli import main; main()", "serve", str(model)]
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*command, "--port", str(port), "--api-key", "secret", *flags], stdout=output, stderr=subprocess.STDOUT
+            [*command, "--port", str(port), "--api-key", "secret", *flags],
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
         )
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + START_SECONDS

@@ -6,7 +6,6 @@ Never on the test set: a trajectory of a problem that is evaluated is refused.
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from autodeco.evaluation.entries import Planned, is_measured
 from autodeco.evaluation.prepare import PreparedModel, PreparedTask, Say
 from autodeco.evaluation.specs import kind_of, parameters_of
 from autodeco.evaluation.trajectories import Trajectory, choose, read_trajectories, teacher_forced
-from autodeco.files import atomic_write_text
+from autodeco.files import atomic_write_text, sha256_of
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.serving.load import load_model_and_tokenizer
 from autodeco.strategies import get_strategy, heads_choices, means_of_trace, save_bank
@@ -133,7 +132,6 @@ def _text(prompt: Any) -> str:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise ConfigError(f"measure_on: {path} cannot be read ({error.strerror}).") from None

@@ -21,6 +21,7 @@ from autodeco.checkpoint.source import Source
 from autodeco.errors import RunFolderError
 from autodeco.evaluation.results import RUNNING_FILE
 from autodeco.files import atomic_write_text, disk_errors_named
+from autodeco.identity import differences, read_record
 
 IDENTITY_FILE = "evaluation.json"
 SPEED_FILE = "speed.json"
@@ -70,13 +71,13 @@ def guard(folder: Path, identity: Identity) -> None:
     needed: Identity = json.loads(json.dumps(identity))  # as it will be read back: tuples become lists
     found: Identity = {}
     if path.is_file():
-        found = _read(path)
+        found = read_record(path, "the folder", "folder")
         lines = [
             line
             for section, entries in needed.items()
             for name, entry in entries.items()
             if name in found.get(section, {})
-            for line in _differences(found[section][name], entry, f"{section}.{name}")
+            for line in differences(found[section][name], entry, f"{section}.{name}")
         ]
         if lines:
             raise RunFolderError(
@@ -98,7 +99,7 @@ def write_provenance(folder: Path, config: Mapping[str, Any]) -> None:
     path = folder / _PROVENANCE_FILE
     earlier: list[Any] = []
     if path.is_file():
-        last = _read(path)
+        last = read_record(path, "the folder", "folder")
         names = ("command", "date", "autodeco", "git_revision", "packages", "platform", "config")
         earlier = [*last.get("earlier", []), {name: last[name] for name in names if name in last}]
     provenance.write(path, config=config, earlier=earlier)
@@ -136,7 +137,7 @@ class Speeds:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / SPEED_FILE
-        rows = _read(self._path).get("speeds", []) if self._path.is_file() else []
+        rows = read_record(self._path, "the folder", "folder").get("speeds", []) if self._path.is_file() else []
         self._rows: dict[tuple[str, ...], dict[str, Any]] = {self._key(row): row for row in rows}
 
     @staticmethod
@@ -150,20 +151,3 @@ class Speeds:
         row["tokens"] += tokens
         row["seconds"] = round(row["seconds"] + seconds, 3)
         atomic_write_text(self._path, json.dumps({"speeds": list(self._rows.values())}, indent=2) + "\n")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise RunFolderError(f"{path} is damaged, so the folder cannot be continued. Choose another output folder.")
-    return found
-
-
-def _differences(found: Any, needed: Any, name: str) -> list[str]:
-    if isinstance(found, dict) and isinstance(needed, dict):
-        keys = sorted(found.keys() | needed.keys())
-        return [line for key in keys for line in _differences(found.get(key), needed.get(key), f"{name}.{key}")]
-    return [] if found == needed else [f"{name} is {found!r} there and {needed!r} here"]

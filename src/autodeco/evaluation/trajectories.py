@@ -18,7 +18,7 @@ from autodeco.errors import DataError
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.rollouts.sampler import Message
 from autodeco.tasks.base import prompt_id
-from autodeco.training.batches import collate
+from autodeco.training.batches import collate, neighbours
 from autodeco.training.rows import read_rows
 from autodeco.training.tokenize import TokenizedRow, tokenize_rows
 
@@ -136,13 +136,7 @@ def teacher_forced(
             on_progress(finished, len(trajectories))
 
 
-def _batches(trajectories: Sequence[Trajectory]) -> Iterator[list[int]]:
-    lengths = [len(trajectory.tokens.input_ids) for trajectory in trajectories]
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > _BATCH_TOKENS:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
+def _batches(trajectories: Sequence[Trajectory]) -> list[list[int]]:
+    order = sorted(range(len(trajectories)), key=lambda index: -len(trajectories[index].tokens.input_ids))
+    lengths = [len(trajectories[index].tokens.input_ids) for index in order]
+    return [[order[place] for place in batch] for batch in neighbours(lengths, _BATCH_TOKENS)]

@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 from autodeco.errors import DataError, RunFolderError
 from autodeco.evaluation.statistics import wilson_interval
 from autodeco.files import append_jsonl, atomic_write_text, read_jsonl, recover_jsonl
+from autodeco.identity import differences, read_record
 from autodeco.rollouts.sampler import OnProgress, Sample, Sampler, Sampling
 from autodeco.strategies import get_strategy
 from autodeco.tasks.base import Example, Task
@@ -202,8 +203,8 @@ def _guard(path: Path, identity: dict[str, Any]) -> None:
     """Writes the provenance file, or checks that the one there belongs to the same rollout."""
     meta = path.with_suffix(".meta.json")
     if meta.is_file():
-        found = _read_meta(meta)
-        different = sorted(_differences(found.get("rollout"), identity))
+        found = read_record(meta, meta.stem, "file")
+        different = sorted(differences(found.get("rollout"), identity))
         if different:
             raise RunFolderError(
                 f"{path} holds another rollout: {'; '.join(different)}. Use the same settings to go on with it, or "
@@ -218,20 +219,3 @@ def _guard(path: Path, identity: dict[str, Any]) -> None:
     versions = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
     provenance = {"rollout": identity, "versions": {"autodeco": __version__, **versions}}
     atomic_write_text(meta, json.dumps(provenance, indent=2) + "\n")
-
-
-def _read_meta(meta: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(meta.read_text())
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise RunFolderError(f"{meta} is damaged, so {meta.stem} cannot be continued. Choose another output file.")
-    return found
-
-
-def _differences(found: Any, needed: Any, name: str = "") -> list[str]:
-    if isinstance(found, dict) and isinstance(needed, dict):
-        keys = sorted(found.keys() | needed.keys())
-        return [line for key in keys for line in _differences(found.get(key), needed.get(key), f"{name}.{key}")]
-    return [] if found == needed else [f"{name.lstrip('.')} is {found!r} there and {needed!r} here"]

@@ -18,9 +18,9 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from autodeco.errors import ConfigError
+from autodeco.generation import TRACED
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.rollouts.sampler import Message, OnProgress, Sample, Sampling, encode
-from autodeco.strategies import get_strategy
 
 # New tokens between two clearings of ended samples: shorter wastes less on them, longer restarts generate less often.
 _SEGMENT = 16
@@ -68,11 +68,7 @@ class TransformersSampler:
 
         Which prompts share a batch and the seed of each batch depend on the arguments only.
         """
-        strategy = get_strategy(sampling.strategy)
-        if strategy.needs_heads and not self._has_heads:
-            raise ConfigError(
-                f"strategy '{strategy}' needs decoding heads, and this is a plain base model. Name a model with heads."
-            )
+        strategy = sampling.strategy_for(has_heads=self._has_heads)
         options: dict[str, Any] = {**_NEUTRAL, **_end_tokens(self.model, self.tokenizer), "trace": sampling.trace}
         options |= {"do_sample": False} if strategy.greedy else {"do_sample": True, **_AS_IT_IS}
         ids = [encode(self.tokenizer, messages) for messages in prompts]
@@ -231,7 +227,7 @@ def _read_prompts(model: Any, input_ids: Tensor, mask: Tensor, pad: int) -> Any:
 def _append(rows: list[_Row], output: Any, width: int, log_probs: _LogProbs | None) -> None:
     values = {"token_ids": output.sequences[:, width:]}
     if getattr(output, "temperature", None) is not None:
-        values |= {name: getattr(output, name) for name in ("temperature", "top_p", "entropy")}
+        values |= {name: getattr(output, name) for name in TRACED}
     if log_probs is not None:
         log_probs.take(output.sequences)
         values["log_probs"] = torch.cat(log_probs.taken, dim=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from autodeco.errors import ConfigError
-from autodeco.strategies import get_strategy
+from autodeco.strategies import Strategy, get_strategy
 
 Message = dict[str, str]
 # Called with the number of samples finished and their total.
@@ -45,6 +45,19 @@ class Sampling:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, found {getattr(self, name)}.")
         get_strategy(self.strategy)
+
+    def strategy_for(self, *, has_heads: bool) -> Strategy:
+        """The strategy, for a model with or without decoding heads.
+
+        Raises:
+            ConfigError: it needs heads, and there are none.
+        """
+        strategy = get_strategy(self.strategy)
+        if strategy.needs_heads and not has_heads:
+            raise ConfigError(
+                f"strategy '{strategy}' needs decoding heads, and this is a plain base model. Name a model with heads."
+            )
+        return strategy
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -45,3 +46,21 @@ def collate(examples: list[dict[str, Any]], pad_token_id: int) -> dict[str, Tens
         labels[index, example["prompt_length"] : len(ids)] = ids[example["prompt_length"] :]
     rows = torch.tensor([example["row"] for example in examples])
     return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels, "row": rows}
+
+
+def neighbours(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:
+    """Divides rows, in their order, into batches of at most so many tokens with padding; a longer row is alone.
+
+    Returns:
+        The places of each batch's rows.
+    """
+    batches: list[list[int]] = []
+    longest = 0
+    for place, length in enumerate(lengths):
+        longest = max(longest, length)
+        if batches and longest * (len(batches[-1]) + 1) <= most_tokens:
+            batches[-1].append(place)
+        else:
+            batches.append([place])
+            longest = length
+    return batches

@@ -59,6 +59,20 @@ def test_a_trace_is_handed_out_once(server):
     assert httpx.get(f"{url}/v1/autodeco/traces/mine").status_code == 401
 
 
+def test_a_trace_where_the_worker_has_no_process_of_its_own(tiny_checkpoints, tmp_path):
+    """As on a single GPU: vLLM changes its configuration's identity after the model was built."""
+    log = tmp_path / "log.txt"
+    url, process, _ = started(tiny_checkpoints["heads"], FLAGS, log, VLLM_ENABLE_V1_MULTIPROCESSING="0")
+    try:
+        assert complete(url, vllm_xargs={"autodeco_trace": "mine"}).status_code == 200
+        trace = httpx.get(f"{url}/v1/autodeco/traces/mine", headers=KEY)
+        assert trace.status_code == 200, f"{trace.text}\n{log.read_text()[-4000:]}"
+        assert len(trace.json()["tokens"]) == 8
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
 @pytest.mark.parametrize(
     ("options", "status"),
     [

@@ -9,9 +9,8 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 
+from autodeco.generation import TRACED
 from autodeco.serving.vllm.requests import WorkerExtension
-
-_FIELDS = ("temperature", "top_p", "entropy")
 
 
 class Traces:
@@ -31,9 +30,7 @@ class Traces:
             tokens = next((values for values in found if values), None)
             if tokens is None:
                 raise HTTPException(404, f"there is no trace '{name}': not sent, still running, or fetched before")
-            return {
-                "tokens": [dict(zip(("temperature", "top_p", "entropy"), values, strict=True)) for values in tokens]
-            }
+            return {"tokens": [dict(zip(TRACED, values, strict=True)) for values in tokens]}
 
         app.include_router(router)
 

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ from autodeco.serving.vllm import HEADS_KEY, PREFIX
 
 # vLLM versions whose interfaces the tests cover.
 SUPPORTED = ("0.32.0", "0.33")
-_REQUESTS = "autodeco.serving.vllm.requests"
+REQUESTS = "autodeco.serving.vllm.requests"
 _DRAIN_SECONDS = 20
 _MEMORY_FLAGS = ("--gpu-memory-utilization", "--kv-cache-memory")
 _CPU_CACHE_BYTES = 4 << 30
@@ -70,21 +71,25 @@ def arguments(served: ServedModel, extra: list[str], *, on_cpu: bool) -> list[st
     if served.revision is not None:
         result += ["--revision", served.revision]
     if served.heads is not None:
-        overrides = {"architectures": [f"{PREFIX}{served.architecture}"], SECTION: {HEADS_KEY: str(served.heads)}}
-        result += ["--hf-overrides", json.dumps(overrides)]
+        result += ["--hf-overrides", json.dumps(overrides(served))]
     # The base's recommended temperature and top-p would otherwise be applied after the heads' own.
-    result += ["--generation-config", "vllm", "--worker-extension-cls", f"{_REQUESTS}.WorkerExtension"]
+    result += ["--generation-config", "vllm", "--worker-extension-cls", f"{REQUESTS}.WorkerExtension"]
     result += ["--shutdown-timeout", str(_DRAIN_SECONDS)]
     if on_cpu:
         # The V1 runner. Elsewhere vLLM's V2 runner asks the model itself (state.py), and refuses this flag; so does
         # speculative decoding.
         if not any(argument.startswith(("--speculative-config", "-sc")) for argument in extra):
-            result += ["--logits-processors", f"{_REQUESTS}:RequestOptions"]
+            result += ["--logits-processors", f"{REQUESTS}:RequestOptions"]
         # A request's own seed stops vLLM 0.32 on CPUs if its prompt is read in several parts.
         result += ["--no-enable-chunked-prefill"]
         if not any(argument.startswith(_MEMORY_FLAGS) for argument in extra):
             result += ["--kv-cache-memory-bytes", str(cpu_cache_bytes())]
     return result + extra
+
+
+def overrides(served: ServedModel) -> dict[str, Any]:
+    """What is changed in the base's configuration where its heads are apart."""
+    return {"architectures": [f"{PREFIX}{served.architecture}"], SECTION: {HEADS_KEY: str(served.heads)}}
 
 
 def cpu_cache_bytes() -> int:

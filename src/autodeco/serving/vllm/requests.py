@@ -30,7 +30,7 @@ from autodeco.strategies import Strategy, get_strategy
 _KEPT_TRACES = 1000
 _NAMES = ("autodeco", "autodeco_max_temperature", "autodeco_trace")
 
-_ROWS: weakref.WeakValueDictionary[str, Rows] = weakref.WeakValueDictionary()
+_ROWS: weakref.WeakValueDictionary[int, Rows] = weakref.WeakValueDictionary()
 
 
 class Options(NamedTuple):
@@ -65,9 +65,14 @@ class Options(NamedTuple):
 
 
 class Rows:
-    """What the rows of the coming ``compute_logits`` call are, and the traces of those before."""
+    """What the rows of the coming ``compute_logits`` call are, and the traces of those before.
 
-    def __init__(self) -> None:
+    Args:
+        owner: what it is registered under; kept, so that nothing else gets its identity.
+    """
+
+    def __init__(self, owner: object = None) -> None:
+        self._owner = owner
         # By row: its options, and its request's tokens so far (V1) or its position (V2).
         self.pending: dict[int, tuple[Options, list[int] | int]] = {}
         self.traces: OrderedDict[str, dict[int, tuple[float, ...]]] = OrderedDict()
@@ -130,9 +135,12 @@ def _row_options(rows: dict[int, tuple[Options, list[int] | int]], logits: Tenso
 
 def rows_of(vllm_config: VllmConfig) -> Rows:
     """The one :class:`Rows` of an engine in this process, which model, runner and worker share."""
-    rows = _ROWS.get(vllm_config.instance_id)
+    # By identity of a part that all views of one engine's configuration share: vLLM gives the configuration a new
+    # instance_id after the model was built, where the worker has no process of its own (as on a single GPU).
+    shared = vllm_config.compilation_config
+    rows = _ROWS.get(id(shared))
     if rows is None:
-        rows = _ROWS[vllm_config.instance_id] = Rows()
+        rows = _ROWS[id(shared)] = Rows(shared)
     return rows
 
 

@@ -6,6 +6,7 @@ how many run at a time, or on where a run was stopped (as far as the engine's ar
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -14,17 +15,12 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from autodeco.checkpoint.layout import SECTION
-from autodeco.errors import ConfigError
 from autodeco.generation import TRACED
 from autodeco.rollouts.sample import batch_seed
 from autodeco.rollouts.sampler import Message, OnProgress, Sample, Sampling, encode
 from autodeco.serving.checkpoint import ServedModel, has_heads, served_model
-from autodeco.serving.vllm import HEADS_KEY, PREFIX
-from autodeco.serving.vllm.launch import cpu_cache_bytes, is_cpu_build
-from autodeco.strategies import get_strategy
+from autodeco.serving.vllm.launch import REQUESTS, cpu_cache_bytes, is_cpu_build, overrides
 
-_REQUESTS = "autodeco.serving.vllm.requests"
 # Requests that wait in the engine beyond those that run: enough that a place that becomes free is filled at once.
 _WAITING = 2
 
@@ -57,31 +53,31 @@ class VllmSampler:
         max_length: int | None = None,
         **settings: Any,
     ) -> None:
-        # vLLM's scheduler in this process: in one of its own it would go on working after this one was killed.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        from vllm import LLM
-
         self._scratch = tempfile.TemporaryDirectory(prefix="autodeco-engine-")
         self._has_heads = has_heads(model)
         self._running = batch_size
         heads = None if self._has_heads else _untrained_heads(model, Path(self._scratch.name) / "untrained")
         served = served_model(model, heads=heads, base=base, scratch=Path(self._scratch.name))
         on_cpu = is_cpu_build()
+        arguments = {
+            **_model_arguments(served),
+            "generation_config": "vllm",
+            "worker_extension_cls": f"{REQUESTS}.WorkerExtension",
+            "dtype": dtype,
+            "max_num_seqs": batch_size,
+            "max_model_len": max_length,
+            "seed": 0,
+            **(_cpu_arguments() if on_cpu else {}),
+            **settings,
+        }
+        # vLLM's scheduler in this process: in one of its own it would go on working after this one was killed.
+        environment = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0"}
         if on_cpu:  # by default one core is kept for the front end, which here waits most of the time
-            os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
-        self._llm = LLM(
-            **{
-                **_model_arguments(served),
-                "generation_config": "vllm",
-                "worker_extension_cls": f"{_REQUESTS}.WorkerExtension",
-                "dtype": dtype,
-                "max_num_seqs": batch_size,
-                "max_model_len": max_length,
-                "seed": 0,
-                **(_cpu_arguments() if on_cpu else {}),
-                **settings,
-            }
-        )
+            environment["VLLM_CPU_NUM_OF_RESERVED_CPU"] = "0"
+        with _defaults_in_environment(environment):
+            from vllm import LLM
+
+            self._llm = LLM(**arguments)
         self.tokenizer = self._llm.get_tokenizer()
 
     def draw(
@@ -93,11 +89,7 @@ class VllmSampler:
         on_progress: OnProgress | None = None,
     ) -> Iterator[list[Sample]]:
         """Yields completions as the engine finishes them."""
-        strategy = get_strategy(sampling.strategy)
-        if strategy.needs_heads and not self._has_heads:
-            raise ConfigError(
-                f"strategy '{strategy}' needs decoding heads, and this is a plain base model. Name a model with heads."
-            )
+        strategy = sampling.strategy_for(has_heads=self._has_heads)
         self._llm.collective_rpc("autodeco_set_strategy", args=(strategy.spec,))
         ids = [encode(self.tokenizer, messages) for messages in prompts]
         wanted = [
@@ -180,15 +172,26 @@ def _untrained_heads(model: str, folder: Path) -> str:
 def _model_arguments(served: ServedModel) -> dict[str, Any]:
     arguments: dict[str, Any] = {"model": served.path, "revision": served.revision}
     if served.heads is not None:
-        section = {HEADS_KEY: str(served.heads)}
-        arguments["hf_overrides"] = {"architectures": [f"{PREFIX}{served.architecture}"], SECTION: section}
+        arguments["hf_overrides"] = overrides(served)
     return arguments
+
+
+@contextlib.contextmanager
+def _defaults_in_environment(defaults: dict[str, str]) -> Iterator[None]:
+    """Sets variables that are not set, and unsets them again: a server started later must not inherit them."""
+    added = defaults.keys() - os.environ.keys()
+    os.environ.update({name: defaults[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 def _cpu_arguments() -> dict[str, Any]:
     """What vLLM needs on CPUs: the V1 runner's reader of options, and whole prompts, without which seeds stop it."""
     return {
-        "logits_processors": [f"{_REQUESTS}:RequestOptions"],
+        "logits_processors": [f"{REQUESTS}:RequestOptions"],
         "enable_chunked_prefill": False,
         "kv_cache_memory_bytes": cpu_cache_bytes(),
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 from autodeco.files import check_space
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.objectives.eager import IGNORED
-from autodeco.training.batches import collate
+from autodeco.training.batches import collate, neighbours
 from autodeco.training.hidden_states.store import HiddenStateStore
 from autodeco.training.tokenize import TokenizedRow
 
@@ -76,17 +76,8 @@ def fill_store(
 
 
 def _batches(rows: list[TokenizedRow]) -> list[list[TokenizedRow]]:
-    """Neighbouring rows, together at most :data:`_BATCH_TOKENS` with padding (a longer row alone)."""
-    batches: list[list[TokenizedRow]] = []
-    longest = 0
-    for row in rows:
-        longest = max(longest, len(row.input_ids))
-        if batches and longest * (len(batches[-1]) + 1) <= _BATCH_TOKENS:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
-            longest = len(row.input_ids)
-    return batches
+    batches = neighbours([len(row.input_ids) for row in rows], _BATCH_TOKENS)
+    return [[rows[index] for index in batch] for batch in batches]
 
 
 def _states(model: AutoDecoForCausalLM, rows: list[TokenizedRow]) -> tuple[list[Tensor], list[Tensor]]:

@@ -15,12 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from autodeco.errors import StoreError
-from autodeco.files import atomic_write_text, replaced_atomically
+from autodeco.files import atomic_write_text, replaced_atomically, sha256_of
 from autodeco.training.tokenize import TokenizedRow
 
 INDEX_FILE = "store.json"
 FORMAT_VERSION = 1
-_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -206,12 +205,3 @@ class HiddenStateStore:
             return safe_open(path, framework="pt")
         except (OSError, SafetensorError) as error:
             raise StoreError(f"{path} cannot be read ({error}). Run with --repair-store to compute it again.") from None
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_READ_BYTES):
-            digest.update(piece)
-    return digest.hexdigest()
