@@ -1,0 +1,76 @@
+"""The experiment's procedural tasks: families with thousands of different problems, so that intervals can be narrow.
+
+Named in configurations as ``benchmarks/adaptivity/families.py:Sums``. Those with worked examples are for the smaller
+model, which otherwise rarely ends with an answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from autodeco.tasks.reasoning_gym import ReasoningGymTask
+
+_SUM = "State the final answer to the following arithmetic problem: {} ="
+_LETTERS = 'How many times does the letter "{}" appear in the text: "{}"?'
+
+
+class _Family(ReasoningGymTask):
+    family_name: ClassVar[str]
+    label: ClassVar[str]
+    of: ClassVar[dict[str, Any]]
+    examples_shown: ClassVar[list[tuple[str, str]]] = []
+
+    def __init__(self) -> None:
+        super().__init__(self.family_name, name=self.label, settings=self.of, shots=self.examples_shown)
+
+
+class Sums(_Family):
+    """Sums and differences of two numbers of one or two digits."""
+
+    family_name, label = "chain_sum", "sums"
+    of = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}
+    examples_shown = [
+        (_SUM.format("6 + 13"), "6 + 13 = 19, so the answer is 19."),
+        (_SUM.format("2 - 7"), "2 - 7 = -5, so the answer is -5."),
+    ]
+
+
+class LongSums(_Family):
+    """Sums and differences of three one-digit numbers, worked out in two steps."""
+
+    family_name, label = "chain_sum", "long-sums"
+    of = {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1}
+    examples_shown = [
+        (_SUM.format("6 + 3 - 2"), "First 6 + 3 = 9. Then 9 - 2 = 7. The answer is 7."),
+        (_SUM.format("2 + 7 + 5"), "First 2 + 7 = 9. Then 9 + 5 = 14. The answer is 14."),
+    ]
+
+
+class Letters(_Family):
+    """How often a letter occurs in a word."""
+
+    family_name, label = "letter_counting", "letters"
+    of = {"min_words": 1, "max_words": 1}
+    examples_shown = [
+        (_LETTERS.format("e", "tree"), "t, r, e, e: the answer is 2."),
+        (_LETTERS.format("o", "dog"), "d, o, g: the answer is 1."),
+    ]
+
+
+class Gcd(_Family):
+    """Greatest common divisor of two numbers up to 30, in the model's own words."""
+
+    family_name, label = "gcd", "gcd"
+    of = {"min_value": 1, "max_value": 30}
+
+
+class Arithmetic(_Family):
+    """One operation on numbers of one or two digits."""
+
+    family_name, label = "basic_arithmetic", "arithmetic"
+    of = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}
+    examples_shown = [
+        ("Calculate 6 / 3.", "6 / 3 = 2, so the answer is 2."),
+        ("Calculate 12 - 17.", "12 - 17 = -5, so the answer is -5."),
+        ("Calculate 3 * 4.", "3 * 4 = 12, so the answer is 12."),
+    ]
