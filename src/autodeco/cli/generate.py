@@ -72,7 +72,7 @@ def _answer(
     """Text, token ids, pieces, temperatures and top-p of one answer."""
     import torch
 
-    from autodeco.trace.terminal import token_pieces
+    from autodeco.trace.text import token_pieces
 
     if raw or not tokenizer.chat_template:
         ids = tokenizer(prompt if isinstance(prompt, str) else prompt[-1]["content"], return_tensors="pt").input_ids
@@ -99,7 +99,8 @@ def _answer(
 
 
 def _show(console: Console, answer: dict[str, Any], trace: bool) -> None:
-    from autodeco.trace.terminal import legend, tinted, visible
+    from autodeco.trace.terminal import legend, tinted
+    from autodeco.trace.text import visible
 
     if not trace or not console.is_terminal:
         console.print(visible(answer["text"]), markup=False, highlight=False, soft_wrap=True)
