@@ -63,10 +63,10 @@ def token_table(trace: Trace) -> Table:
     """A row a token with its numbers; says without colour what the tint says."""
     table = Table(box=None, pad_edge=False)
     table.add_column("#", justify="right")
-    table.add_column("token", no_wrap=True)
+    table.add_column("token", no_wrap=True, max_width=24)
     for heading in ("T", "P", "nucleus", "entropy", "after", "rank", "prob.", "after"):
-        table.add_column(heading, justify="right")
-    table.add_column("best alternative", no_wrap=True)
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    table.add_column("best alternative", no_wrap=True, max_width=32)
     for number, token in enumerate(trace.tokens, start=1):
         best = token.alternatives[0] if token.alternatives else None
         table.add_row(

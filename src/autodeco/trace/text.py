@@ -109,7 +109,7 @@ def visible(text: str) -> str:
 
     Newlines and tabs stay. Letters of any script, combining marks, wide characters and spaces of any width do too.
     """
-    return "".join(character if _is_harmless(character) else escaped(character) for character in text)
+    return "".join(character if is_harmless(character) else escaped(character) for character in text)
 
 
 def shown(text: str, partial_bytes: str | None = None) -> str:
@@ -129,7 +129,8 @@ def escaped(text: str) -> str:
     return text.encode("unicode_escape").decode()
 
 
-def _is_harmless(character: str) -> bool:
+def is_harmless(character: str) -> bool:
+    """Whether one character can be shown as it is, newlines and tabs included (see :func:`visible`)."""
     if character in "\n\t" or unicodedata.category(character) == "Zs":
         return True
     return character.isprintable() and not _UNSEEN.match(character)
