@@ -1,4 +1,4 @@
-"""The trace page as a reader uses it: mouse, keyboard, search, comparison, themes, paper, no script, assistive technology."""
+"""The trace page as a reader uses it: mouse, keyboard, search, comparison, themes, paper, no script, axe."""
 
 import pytest
 from tests.trace.test_page import NASTY

@@ -70,7 +70,7 @@
       describe(run, token);
       if (!token) continue;
       run.spans[position].classList.add("here");
-      if (scrollIn === run || scrollIn === "all") reveal(run);
+      if (scrollIn === run) reveal(run);
     }
   }
 
@@ -213,7 +213,7 @@
 
   for (const run of runs) {
     run.slider.hidden = longest < 2;
-    run.slider.addEventListener("input", () => moveTo(run.slider.valueAsNumber - 1, { scrollIn: "all" }));
+    run.slider.addEventListener("input", () => moveTo(run.slider.valueAsNumber - 1, { scrollIn: run }));
     run.text.addEventListener("click", (event) => {
       const span = event.target.closest(".tokens > span");
       if (!span || !getSelection().isCollapsed) return; // a selection of text is not a click
