@@ -61,7 +61,7 @@ def test_generate_writes_a_trace(capsys, heads, tmp_path):
     assert status == 0, err
     made = read_trace(path)
     assert made.header.model == str(heads)
-    assert made.header.settings == {"seed": 3, "temperature": 1.0}
+    assert made.header.settings == {"seed": 3, "temperature_factor": 1.0}
     assert made.header.prompt.endswith("assistant\n")
     assert 1 <= len(made.tokens) <= 5
     options = ("--max-new-tokens", "5", "--strategy", "static:temperature=0.5", "--trace-file", path)

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from autodeco import AutoDecoConfig, AutoDecoForCausalLM, DecodingHeads
 from autodeco.errors import DataError
 from autodeco.trace.make import trace_generation, trace_text
-from tests.conftest import byte_tokenizer, tiny_autodeco
+from tests.conftest import byte_tokenizer, tiny_autodeco, tiny_llama
 
 TOKENIZER = byte_tokenizer()
 PROMPT = [1, 17, 99, 23]
@@ -72,8 +73,19 @@ def test_text_and_header(model):
     assert made.header.model == "mine"
     assert made.header.prompt == TOKENIZER.decode(PROMPT)
     assert made.header.strategy == "autodeco"
-    assert made.header.settings == {"seed": 4, "temperature": 1.0}
+    assert made.header.settings == {"seed": 4, "temperature_factor": 1.0}
     assert {"autodeco", "torch", "transformers"} <= made.header.versions.keys()
+
+
+def test_nuclei_at_temperatures_below_the_smallest_divisor():
+    base = tiny_llama(vocab_size=len(TOKENIZER))
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=32, vocab_size=len(TOKENIZER), min_temperature=0.5))
+    with torch.no_grad():
+        heads.temp_head.mlp[2].bias.fill_(-5)  # T near 0.01
+        heads.top_p_head.mlp[2].bias.fill_(50)  # P = 1
+    made = trace_text(AutoDecoForCausalLM.from_base(base, heads=heads), TOKENIZER, PROMPT, COMPLETION)
+    assert all(token.temperature < 0.1 for token in made.tokens)
+    assert {token.nucleus_size for token in made.tokens} == {len(TOKENIZER)}
 
 
 def test_long_texts_are_worked_on_in_slices(model, monkeypatch):

@@ -137,7 +137,7 @@ def test_runs_of_one_prompt_and_where_they_part():
 
 
 def test_an_empty_trace():
-    assert "0 tokens" in render_page([trace([])])
+    assert "no tokens" in render_page([trace([])])
 
 
 def test_pages_that_cannot_be(tmp_path):

@@ -46,7 +46,7 @@ def test_no_color_drops_colour_and_keeps_the_text(monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     out = printed(trace([token("Hello", temperature=0.5), token(" you", temperature=1.5)]), force_terminal=True)
     assert "Hello you" in out
-    assert "mean T 1.00, mean P 0.90, 2 tokens" in out
+    assert "2 tokens · mean T 1.00 · mean P 0.90" in out
     assert "38;" not in out
     assert "48;" not in out
 

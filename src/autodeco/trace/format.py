@@ -92,7 +92,7 @@ class Header(_Line):
         model: name or path of the model.
         prompt: the text before the first traced token, chat template and special tokens included.
         strategy: spec of the decoding strategy that shaped the logits (see :func:`autodeco.strategies.get_strategy`).
-        settings: of the generation, by name: seed, temperature, ... Free-form.
+        settings: of the generation, by name: ``seed``, ``temperature_factor`` (a caller's own, times T), ... Free-form.
         versions: of the libraries, by name.
     """
 
@@ -118,6 +118,16 @@ class Trace(_Line):
     def text(self) -> str:
         """The completion, special tokens included."""
         return "".join(token.text for token in self.tokens)
+
+    @property
+    def summary(self) -> str:
+        """Number of tokens, mean T and mean P, in words."""
+        count = len(self.tokens)
+        if not count:
+            return "no tokens"
+        temperature = sum(token.temperature for token in self.tokens) / count
+        top_p = sum(token.top_p for token in self.tokens) / count
+        return f"{count:,} tokens · mean T {temperature:.2f} · mean P {top_p:.2f}"
 
 
 class _FirstLine(Header):

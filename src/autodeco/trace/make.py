@@ -14,8 +14,9 @@ from torch import Tensor
 
 from autodeco import distribution, lm_head, provenance
 from autodeco.errors import DataError
-from autodeco.heads import ShapedLogits
-from autodeco.strategies import Default, Strategy
+from autodeco.heads import DecodingHeads, ShapedLogits
+from autodeco.strategies import AutoDeco, Default, Strategy
+from autodeco.strategies.base import MIN_TEMPERATURE
 from autodeco.trace.format import ALTERNATIVES, Alternative, Header, Trace, TracedToken
 from autodeco.trace.text import Vocabulary, token_pieces
 
@@ -80,17 +81,20 @@ def trace_text(
     first = len(prompt_ids)
     hidden_states = model.lm_head_inputs(ids[:, :-1])[0, first - 1 :]
     shaper = model.shaper if model.heads_enabled else Default()
+    by_heads = isinstance(shaper, DecodingHeads | AutoDeco)
+    smallest = model.autodeco_config.min_temperature if by_heads else MIN_TEMPERATURE
     rows = max(1, _SLICE_ELEMENTS // lm_head.shape_of(model)[1])
     parts = []
     for states, targets in zip(torch.split(hidden_states, rows), torch.split(ids[0, first:], rows), strict=True):
         logits = model.compute_logits(states)
-        parts.append(_measure(logits, shaper.shape(states, logits), targets.to(logits.device), temperature or 1.0))
+        shaped = shaper.shape(states, logits)
+        parts.append(_measure(logits, shaped, targets.to(logits.device), temperature or 1.0, smallest))
     columns = _Measured(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
     header = Header(
         model=name or model.autodeco_config.base_model_name_or_path or type(model).__name__,
         prompt="".join(token_pieces(tokenizer, prompt_ids)),
         strategy=shaper.spec if isinstance(shaper, Strategy) else "autodeco",
-        settings={**(settings or {}), "temperature": temperature},
+        settings={**(settings or {}), "temperature_factor": temperature},
         versions=provenance.versions(),
     )
     return Trace(header=header, tokens=_tokens(tokenizer, completion_ids, columns))
@@ -156,14 +160,14 @@ def _check_ids(model: AutoDecoForCausalLM, prompt_ids: Sequence[int], completion
             )
 
 
-def _measure(logits: Tensor, shaped: ShapedLogits, targets: Tensor, temperature: float) -> _Measured:
-    """The columns of tokens ``[n]`` from their logits ``[n, V]``."""
+def _measure(logits: Tensor, shaped: ShapedLogits, targets: Tensor, temperature: float, smallest: float) -> _Measured:
+    """The columns of tokens ``[n]`` from their logits ``[n, V]``; ``smallest`` is what T is at least as a divisor."""
     base = distribution.as_working_precision(logits)
     final = shaped.logits / temperature
     base_probabilities, probabilities = base.softmax(-1), final.softmax(-1)
     chosen = targets.unsqueeze(-1)
     # What was kept is what was divided and no more: a probability can be 0 inside the nucleus, too, in float32.
-    kept = shaped.logits > distribution.scale(logits, shaped.temperature) - distribution.NUCLEUS_PENALTY / 2
+    kept = shaped.logits > distribution.scale(logits, shaped.temperature, smallest) - distribution.NUCLEUS_PENALTY / 2
     others = base.scatter(-1, chosen, float("-inf")).topk(min(ALTERNATIVES, base.shape[-1] - 1), dim=-1).indices
     return _Measured(
         temperature=shaped.temperature,

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autodeco.trace.format import Trace, TracedToken
+from autodeco.trace.format import Trace
 from autodeco.trace.text import shown, visible
 
 # Background colours (24-bit) from T = 0 to T = 2, dark enough under white text.
@@ -47,16 +47,7 @@ def print_trace(console: Console, trace: Trace) -> None:
         return
     console.print(Text(visible(f"{trace.header.model} · {trace.header.strategy}"), style="bold"))
     console.print(tinted([token.text for token in tokens], [token.temperature for token in tokens]))
-    console.print(legend(), Text(f" {means(tokens)}"))
-
-
-def means(tokens: Sequence[TracedToken]) -> str:
-    """Number of tokens, mean T and mean P, in words."""
-    if not tokens:
-        return "no tokens"
-    mean_temperature = sum(token.temperature for token in tokens) / len(tokens)
-    mean_top_p = sum(token.top_p for token in tokens) / len(tokens)
-    return f"mean T {mean_temperature:.2f}, mean P {mean_top_p:.2f}, {len(tokens)} tokens"
+    console.print(legend(), Text(f" {trace.summary}"))
 
 
 def token_table(trace: Trace) -> Table:

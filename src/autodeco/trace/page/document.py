@@ -146,7 +146,7 @@ def _run(number: int, trace: Trace, traces: Sequence[Trace]) -> str:
 <div class="panel">
 <div class="charts">{of_t}{of_p}
 <input class="position" type="range" min="1" max="{longest}" value="1" step="1" aria-label="Token" hidden></div>
-<div class="token" aria-live="polite" hidden></div>
+<div class="token" hidden></div>
 </div>
 <div class="text tokens" dir="auto">{spans}</div>
 </section>"""
@@ -162,11 +162,7 @@ def _fork(trace: Trace, first: Trace) -> int | None:
 
 
 def _facts(trace: Trace, fork: int | None) -> str:
-    tokens = trace.tokens
-    facts = [f"{len(tokens):,} tokens"]
-    if tokens:
-        facts.append(f"mean T {sum(token.temperature for token in tokens) / len(tokens):.2f}")
-        facts.append(f"mean P {sum(token.top_p for token in tokens) / len(tokens):.2f}")
+    facts = [trace.summary]
     facts += [f"{name.replace('_', ' ')} {_setting(value)}" for name, value in trace.header.settings.items()]
     if fork is not None:
         facts.append(f"differs from the first run from token {fork + 1:,} on")

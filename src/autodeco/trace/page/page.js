@@ -21,7 +21,6 @@
     const section = sections[index];
     return {
       tokens: rows.map((row) => Object.fromEntries(FIELDS.map((field, at) => [field, row[at]]))),
-      section,
       panel: section.querySelector(".panel"),
       text: section.querySelector(".tokens"),
       spans: section.querySelector(".tokens").children,
