@@ -160,8 +160,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         return_dict = kwargs.pop("return_dict", None)
         output = super().forward(*args, return_dict=True, **kwargs)
         hidden_states = _take_lm_head_input()
-        shaper = self.decoding_heads if self._strategy is None else self._strategy
-        shaped = shaper.shape(hidden_states, output.logits)
+        shaped = self.shaper.shape(hidden_states, output.logits)
         if (trace := outputs.active_trace()) is not None:
             last = (shaped.temperature[:, -1], shaped.top_p[:, -1], distribution.entropy(shaped.logits[:, -1]))
             trace.append(tuple(value.detach() for value in last))
@@ -193,6 +192,11 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             result: Tensor | ModelOutput = super().generate(*args, **kwargs)
             return result
         return generate_with_trace(self, super().generate, args, kwargs)
+
+    @property
+    def shaper(self) -> DecodingHeads | Strategy:
+        """What shapes the logits while the heads are enabled: they, or the strategy that stands in their place."""
+        return self.decoding_heads if self._strategy is None else self._strategy
 
     @contextmanager
     def decode_with(self, strategy: Strategy | str) -> Iterator[None]:

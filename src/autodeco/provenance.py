@@ -26,16 +26,25 @@ def collect(**settings: Any) -> dict[str, Any]:
         "autodeco": __version__,
         "git_revision": _git_revision(),
         "python": platform.python_version(),
-        "packages": {name: version for name in _PACKAGES if (version := _version(name))},
+        "packages": _packages(),
         "platform": platform.platform(),
         "cpu_count": os.cpu_count(),
         **settings,
     }
 
 
+def versions() -> dict[str, str]:
+    """Versions of this package, of Python and of the libraries that results depend on, by name."""
+    return {"autodeco": __version__, "python": platform.python_version(), **_packages()}
+
+
 def write(path: Path, **settings: Any) -> None:
     """Writes :func:`collect`'s record to ``path``, replacing what is there atomically."""
     atomic_write_text(path, json.dumps(collect(**settings), indent=2, default=str) + "\n")
+
+
+def _packages() -> dict[str, str]:
+    return {name: version for name in _PACKAGES if (version := _version(name))}
 
 
 def _version(package: str) -> str | None:

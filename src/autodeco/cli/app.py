@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autodeco.cli import convert, demo, diagnose, eval, generate, inspect, merge, report, rollout, serve, split, train
+from autodeco.cli import (
+    convert,
+    demo,
+    diagnose,
+    eval,
+    generate,
+    inspect,
+    merge,
+    report,
+    rollout,
+    serve,
+    split,
+    trace,
+    train,
+)
 from autodeco.errors import AutoDecoError
 from autodeco.version import __version__
 
@@ -27,6 +41,7 @@ for _name, _module in {
     "rollout": rollout,
     "train": train,
     "generate": generate,
+    "trace": trace,
     "eval": eval,
     "report": report,
     "diagnose": diagnose,

@@ -26,6 +26,8 @@ def command(
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
     raw: Annotated[bool, typer.Option("--raw", help="Give the prompt as it is, without the chat template.")] = False,
     trace: Annotated[bool, typer.Option("--trace/--no-trace", help="Tint each token by its temperature.")] = True,
+    trace_file: Annotated[Path | None, typer.Option(help="Also write the trace, for 'autodeco trace'.")] = None,
+    strategy: Annotated[str, typer.Option(help="Decode with this strategy in the heads' place.")] = "autodeco",
     config: ConfigOption = None,
 ) -> None:
     """Answer a prompt; the model chooses temperature and top-p for each token.
@@ -34,12 +36,17 @@ def command(
     Examples:
       autodeco generate runs/heads "Why is the sky blue?"
       autodeco generate runs/merged "Add 7 and 8." --temperature 0
+      autodeco generate runs/heads "Add 7 and 8." --strategy default --trace-file default.jsonl
       autodeco generate runs/heads --prompts questions.jsonl --output answers.jsonl
     """
     from autodeco.serving.load import load_model_and_tokenizer
+    from autodeco.strategies import get_strategy
 
     if (prompt is None) == (prompts is None):
         raise DataError("give either one prompt, or a file with --prompts.")
+    if trace_file is not None and prompts is not None:
+        raise DataError("--trace-file holds the trace of one prompt; give that instead of --prompts.")
+    get_strategy(strategy)  # before the model is loaded
     console = Console()
     asked = [(0, prompt)] if prompts is None else list(_unanswered(prompts, output))
     if not asked:
@@ -50,7 +57,11 @@ def command(
     for number, question in asked:
         if question == "-":
             question = typer.get_text_stream("stdin").read()
-        answer = _answer(loaded, tokenizer, question, system, **settings)
+        with loaded.decode_with(strategy):
+            answer, result = _answer(loaded, tokenizer, question, system, **settings)
+            if trace_file is not None:
+                header = {"name": model, "settings": {"seed": seed}, "temperature": temperature}
+                _write_trace(trace_file, loaded, tokenizer, result, header)
         if output is not None:
             from autodeco.files import append_jsonl
 
@@ -68,11 +79,11 @@ def _answer(
     temperature: float,
     seed: int,
     raw: bool,
-) -> dict[str, Any]:
-    """Text, token ids, pieces, temperatures and top-p of one answer."""
+) -> tuple[dict[str, Any], Any]:
+    """Text, token ids, pieces, temperatures and top-p of one answer, and what ``generate`` returned."""
     import torch
 
-    from autodeco.trace.terminal import token_pieces
+    from autodeco.trace.text import token_pieces
 
     if raw or not tokenizer.chat_template:
         ids = tokenizer(prompt if isinstance(prompt, str) else prompt[-1]["content"], return_tensors="pt").input_ids
@@ -89,17 +100,27 @@ def _answer(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, trace=True, **sampling
     )
     new_ids = result.sequences[0, ids.shape[1] :].tolist()
-    return {
+    answer = {
         "text": tokenizer.decode(new_ids, skip_special_tokens=True),
         "token_ids": new_ids,
         "pieces": token_pieces(tokenizer, new_ids),
         "temperature": [round(value, 4) for value in result.temperature[0].tolist()],
         "top_p": [round(value, 4) for value in result.top_p[0].tolist()],
     }
+    return answer, result
+
+
+def _write_trace(path: Path, model: Any, tokenizer: Any, result: Any, header: dict[str, Any]) -> None:
+    from autodeco.trace.format import write_trace
+    from autodeco.trace.make import trace_generation
+
+    prompt_ids = result.sequences[0, : -result.temperature.shape[1]].tolist()
+    write_trace(path, trace_generation(model, tokenizer, result, prompt_ids, **header))
 
 
 def _show(console: Console, answer: dict[str, Any], trace: bool) -> None:
-    from autodeco.trace.terminal import legend, tinted, visible
+    from autodeco.trace.terminal import legend, tinted
+    from autodeco.trace.text import visible
 
     if not trace or not console.is_terminal:
         console.print(visible(answer["text"]), markup=False, highlight=False, soft_wrap=True)

@@ -20,7 +20,8 @@ from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.progress import counting
 from autodeco.rollouts import RolloutSettings, TransformersSampler, rollout
 from autodeco.tasks import Example, Task
-from autodeco.trace.terminal import legend, tinted, token_pieces
+from autodeco.trace.terminal import legend, tinted
+from autodeco.trace.text import token_pieces
 
 _MAX_NEW_TOKENS = 48
 _BATCH_SIZE = 64

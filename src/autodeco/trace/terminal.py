@@ -1,4 +1,4 @@
-"""Text in the terminal, tinted token by token by temperature.
+"""Traces in the terminal: text tinted token by token by temperature, and a table of the tokens.
 
 The scale runs from blue (low) over grey to orange (high): told apart by every common kind of colour blindness, and the
 text stays readable without colour, which rich drops for pipes and under ``NO_COLOR``.
@@ -7,40 +7,17 @@ text stays readable without colour, which rich drops for pipes and under ``NO_CO
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
+
+from autodeco.trace.format import Trace
+from autodeco.trace.text import shown, visible
 
 # Background colours (24-bit) from T = 0 to T = 2, dark enough under white text.
 _SCALE = ((8, 69, 148), (33, 102, 172), (84, 106, 128), (96, 96, 96), (140, 96, 60), (170, 84, 16), (190, 60, 0))
 _LEGEND_STEPS = (0.0, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8)
-
-
-def token_pieces(tokenizer: Any, token_ids: Sequence[int]) -> list[str]:
-    """The text that each token adds.
-
-    A character whose bytes are split over several tokens belongs to the last of them; the others are empty.
-
-    Args:
-        tokenizer: of the model.
-        token_ids: any number of token ids.
-
-    Returns:
-        One string a token; together they are the decoded text.
-    """
-    pieces: list[str] = []
-    pending: list[int] = []
-    for token_id in token_ids:
-        pending.append(int(token_id))
-        text = tokenizer.decode(pending, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        if text.endswith("\ufffd") and len(pending) < 8:  # in the middle of a character
-            pieces.append("")
-        else:
-            pieces.append(text)
-            pending = []
-    if pending:
-        pieces[-1] = tokenizer.decode(pending, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return pieces
 
 
 def tinted(pieces: Sequence[str], temperatures: Sequence[float]) -> Text:
@@ -50,7 +27,7 @@ def tinted(pieces: Sequence[str], temperatures: Sequence[float]) -> Text:
     """
     text = Text()
     for piece, temperature in zip(pieces, temperatures, strict=True):
-        text.append(_visible(piece), style=_style(temperature))
+        text.append(visible(piece), style=_style(temperature))
     return text
 
 
@@ -62,16 +39,41 @@ def legend() -> Text:
     return text
 
 
-def visible(text: str) -> str:
-    """``text`` without anything that could steer a terminal."""
-    return _visible(text)
+def print_trace(console: Console, trace: Trace) -> None:
+    """Prints a trace: its text in colour with a legend and the means, or, where output is piped, its text alone."""
+    tokens = trace.tokens
+    if not console.is_terminal:
+        console.print(Text(visible(trace.text)), soft_wrap=True)
+        return
+    console.print(Text(visible(f"{trace.header.model} · {trace.header.strategy}"), style="bold"))
+    console.print(tinted([token.text for token in tokens], [token.temperature for token in tokens]))
+    console.print(legend(), Text(f" {trace.summary}"))
 
 
-def _visible(text: str) -> str:
-    return "".join(
-        character if character in "\n\t" or character.isprintable() else f"\\x{ord(character):02x}"
-        for character in text
-    )
+def token_table(trace: Trace) -> Table:
+    """A row a token with its numbers; says without colour what the tint says."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("#", justify="right")
+    table.add_column("token", no_wrap=True, max_width=24)
+    for heading in ("T", "P", "nucleus", "entropy", "after", "rank", "prob.", "after"):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+    table.add_column("best alternative", no_wrap=True, max_width=32)
+    for number, token in enumerate(trace.tokens, start=1):
+        best = token.alternatives[0] if token.alternatives else None
+        table.add_row(
+            str(number),
+            Text(shown(token.text, token.partial_bytes), style=_style(token.temperature)),
+            f"{token.temperature:.2f}",
+            f"{token.top_p:.2f}",
+            str(token.nucleus_size),
+            f"{token.base_entropy:.2f}",
+            f"{token.entropy:.2f}",
+            str(token.rank),
+            f"{token.base_probability:.3f}",
+            f"{token.probability:.3f}",
+            Text(f"{best.probability:.3f} {shown(best.text, best.partial_bytes)}" if best else ""),
+        )
+    return table
 
 
 def _style(temperature: float) -> str:
