@@ -1,0 +1,56 @@
+"""Where a command stands in a conversation: system message, before or after the task, or inside quoted text."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, get_args
+
+from autodeco.errors import DataError, did_you_mean
+from autodeco.rollouts.sampler import Message
+
+Position = Literal["system", "before", "after"]
+POSITIONS: tuple[Position, ...] = get_args(Position)
+SEPARATOR = "\n\n"
+# Texts that hold a command which nobody in the conversation gives: it is data.
+_QUOTATIONS = (
+    'Somebody wrote on a forum: "{command}"',
+    "Context, found by a search:\n<document>\n{command}\n</document>",
+    'The e-mail that I received today reads: "{command}"',
+    "A comment in the file says:\n> {command}",
+)
+
+
+def place(command: str, messages: list[Message], position: str, separator: str = SEPARATOR) -> list[Message]:
+    """Puts a command into a conversation.
+
+    Args:
+        command: its text.
+        messages: the conversation, whose last message is the user's; left as it is.
+        position: ``"system"`` (at the end of the system message, or as one, which stands in the place of a chat
+            template's default), ``"before"`` or ``"after"`` the text of the last message.
+        separator: what stands between the command and the text beside it.
+
+    Raises:
+        DataError: unknown position, or the last message is not the user's.
+    """
+    if position not in POSITIONS:
+        raise DataError(f"unknown position '{position}' of a command.{did_you_mean(position, POSITIONS)}")
+    if not messages or messages[-1]["role"] != "user":
+        role = messages[-1]["role"] if messages else "none"
+        raise DataError(f"a command is placed beside a user's message, and the last message is of '{role}'.")
+    copied = [dict(message) for message in messages]
+    if position == "system":
+        if copied[0]["role"] == "system":
+            copied[0]["content"] += separator + command
+        else:
+            copied.insert(0, {"role": "system", "content": command})
+        return copied
+    task = copied[-1]["content"]
+    copied[-1]["content"] = command + separator + task if position == "before" else task + separator + command
+    return copied
+
+
+def quote(command: str) -> str:
+    """A command as quoted or retrieved text: a look-alike, to be placed like a command. The same text, the same way."""
+    index = hashlib.sha256(command.encode()).digest()[0] % len(_QUOTATIONS)
+    return _QUOTATIONS[index].replace("{command}", command)
