@@ -15,6 +15,7 @@ from autodeco.checkpoint import load_heads, save_heads
 from autodeco.errors import TrainingError
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.objectives import ObjectiveOutput
+from autodeco.objectives.eager import IGNORED
 
 # (heads, hidden states, lm_head, labels, easy-token draws) → losses; the settings are bound already.
 Objective = Callable[..., ObjectiveOutput]
@@ -97,7 +98,7 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
             "easy_sum": objective.easy.sum(),
             "positions": len(objective.easy),
             # A stored row counts with the positions that it has.
-            "tokens": inputs["attention_mask"].sum() if "attention_mask" in inputs else len(objective.easy),
+            "tokens": inputs["attention_mask"].sum() if "attention_mask" in inputs else _labels(inputs["labels"]),
         }
         if objective.temperature_loss is not None and objective.top_p_loss is not None:
             values["temperature_loss"] = objective.temperature_loss.detach()
@@ -152,3 +153,7 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
     def _autodeco_model(self) -> AutoDecoForCausalLM:
         model: AutoDecoForCausalLM = self.accelerator.unwrap_model(self.model)
         return model
+
+
+def _labels(labels: Tensor) -> Tensor:
+    return (labels[:, 1:] != IGNORED).sum()
