@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from autodeco.cli import convert, demo, diagnose, eval, generate, inspect, merge, report, rollout, serve, split, train
+from autodeco.cli import (
+    control,
+    convert,
+    demo,
+    diagnose,
+    eval,
+    generate,
+    inspect,
+    merge,
+    report,
+    rollout,
+    serve,
+    split,
+    train,
+)
 from autodeco.errors import AutoDecoError
 from autodeco.version import __version__
 
@@ -37,6 +51,8 @@ for _name, _module in {
     "convert": convert,
 }.items():
     app.command(name=_name, context_settings=getattr(_module, "CONTEXT", None))(_module.command)
+
+app.add_typer(control.app, name="control")
 
 
 def _print_version(value: bool) -> None:
