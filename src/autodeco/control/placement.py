@@ -33,8 +33,7 @@ def place(command: str, messages: list[Message], position: str, separator: str =
     Raises:
         DataError: unknown position, or the last message is not the user's.
     """
-    if position not in POSITIONS:
-        raise DataError(f"unknown position '{position}' of a command.{did_you_mean(position, POSITIONS)}")
+    position = checked_position(position)
     if not messages or messages[-1]["role"] != "user":
         role = messages[-1]["role"] if messages else "none"
         raise DataError(f"a command is placed beside a user's message, and the last message is of '{role}'.")
@@ -48,6 +47,14 @@ def place(command: str, messages: list[Message], position: str, separator: str =
     task = copied[-1]["content"]
     copied[-1]["content"] = command + separator + task if position == "before" else task + separator + command
     return copied
+
+
+def checked_position(name: str) -> Position:
+    """A position by its name. Raises :class:`DataError` if there is none of that name."""
+    for position in POSITIONS:
+        if position == name:
+            return position
+    raise DataError(f"unknown position '{name}' of a command.{did_you_mean(name, POSITIONS)}")
 
 
 def quote(command: str) -> str:

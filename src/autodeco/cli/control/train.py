@@ -50,7 +50,7 @@ def command(
     settings = control_config(values, str(config) if config else "autodeco control train")
     result = train_control(settings, say=lambda text: console.print(text, highlight=False, markup=False))
     if steps := [entry for entry in result.log if "temperature_mean" in entry]:
-        console.print(_summary(steps[-1]), highlight=False, markup=False)
+        console.print(_summary(steps[-1]), highlight=False, markup=False, soft_wrap=True)
     console.print(f"heads saved in {result.output}", highlight=False, markup=False, soft_wrap=True)
 
 
