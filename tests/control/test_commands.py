@@ -120,7 +120,9 @@ def test_a_file_of_ones_own(tmp_path):
         ("- {kind: graded, level: 0, texts: [a]}", "must be other than 0"),
         ("- {kind: graded, level: 9, texts: [a]}", "'level' must lie between -3 and 3, found 9"),
         ("- {kind: scoped, texts: [a]}", "needs 'scope'"),
+        ("- {kind: scoped, scope: [1, 1], texts: [a]}", "first and the last level of 'scope' must differ"),
         ("- {kind: absolute, texts: [a]}", "needs 'values'"),
+        ("- {kind: absolute, values: [{top_p: 0.5}, {top_p: 0.7}], texts: [a]}", "'a' would ask for 2 things at once"),
         ("- {kind: absolute, values: [{temperatur: 1}], texts: [a]}", "Did you mean 'temperature'"),
         (
             "- {kind: absolute, values: [{temperature: 2.5}], texts: [a]}",

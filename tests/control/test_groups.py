@@ -73,6 +73,13 @@ def test_what_cannot_be_used_is_named_or_skipped(group, rollouts):
         group(max_length=60)
 
 
+def test_a_conversation_that_is_none_is_a_bad_row(group, rollouts):
+    with rollouts.open("a") as file:
+        file.write(json.dumps({"messages": 5}) + "\n")
+    with pytest.raises(DataError, match=r"rollouts.jsonl:9: 'messages' must be a list of messages, found int"):
+        group()
+
+
 def test_batches_say_what_each_row_is_asked_for(group):
     data = group()
     dataset = GroupDataset(RowDataset(data.tokens.rows), data.groups)

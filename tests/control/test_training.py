@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from autodeco.control.commands import digest, load_commands
 from autodeco.control.config import control_config
 from autodeco.control.training import train_control
 from autodeco.errors import ConfigError, DataError, RunFolderError, StoreError
@@ -46,6 +47,7 @@ def test_a_run_logs_its_losses_and_saves_heads_with_provenance(settings):
     assert record["status"] == "finished"
     assert record["data"]["prompts"] == 8
     assert record["data"]["rows"] == 8 * 7
+    assert record["data"]["commands"] == digest(load_commands())
     assert record["config"]["positions"] == ["system", "before", "after"]
     assert set(weights(result.output)) > {"temp_head.mlp.0.weight"}
     assert (settings["output"] / "hidden_states" / "store.json").exists()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ KINDS = {
 MAX_LEVEL = 3.0
 MAX_TEMPERATURE = 2.0  # the paper's head reaches no more
 _DEFAULT_LEVEL = {"low": -1.0, "high": 1.0}
+_PLACEHOLDERS = ("{temperature}", "{top_p}", "{top_p_percent}")
 _COMMON = {"kind", "subkind", "language", "texts", *SPLITS}
 
 
@@ -96,17 +99,18 @@ def select(
     split: str,
     kinds: Collection[str] = tuple(KINDS),
     language: str = "en",
-    levels: Collection[float] | None = None,
 ) -> list[Command]:
-    """The commands of one split, of the given kinds and language and, if given, of these levels."""
+    """The commands of one split, of the given kinds and language."""
     return [
         command
         for command in commands
-        if command.split == split
-        and command.kind in kinds
-        and command.language == language
-        and (levels is None or command.target.level in levels)
+        if command.split == split and command.kind in kinds and command.language == language
     ]
+
+
+def digest(commands: Sequence[Command]) -> str:
+    """What tells one set of commands from another: a hash of all that is in them."""
+    return hashlib.sha256(json.dumps([asdict(command) for command in commands]).encode()).hexdigest()
 
 
 def _read(path: str | Path | None, name: str) -> list[Any]:
@@ -143,7 +147,13 @@ def _commands_of(group: Any, where: str) -> list[Command]:
     scope = _scope(group, kind, where)
     commands = []
     for number, (split, text) in enumerate(_texts(group, where), start=1):
-        for values in _values(group, split, where) if kind == "absolute" else [{}]:
+        choices = _values(group, split, where) if kind == "absolute" else [{}]
+        if len(choices) > 1 and not any(name in text for name in _PLACEHOLDERS):
+            raise DataError(
+                f"{where}: '{text}' would ask for {len(choices)} things at once. Give one entry of 'values', or texts "
+                f"with {' or '.join(_PLACEHOLDERS)}."
+            )
+        for values in choices:
             filled, suffix = _fill(text, values, where)
             target = Target(level, values.get("temperature"), values.get("top_p"))
             identity = f"{kind}/{subkind}/{language}{number}{suffix}"
@@ -193,7 +203,10 @@ def _scope(group: dict[str, Any], kind: str, where: str) -> tuple[float, ...]:
     scope = group.get("scope")
     if not isinstance(scope, list) or len(scope) < 2:
         raise DataError(f"{where}: a scoped command needs 'scope', a list of two levels or more, found {scope!r}.")
-    return tuple(_number(level, "scope", -MAX_LEVEL, MAX_LEVEL, where) for level in scope)
+    levels = tuple(_number(level, "scope", -MAX_LEVEL, MAX_LEVEL, where) for level in scope)
+    if levels[0] == levels[-1]:
+        raise DataError(f"{where}: the first and the last level of 'scope' must differ, found {scope!r}.")
+    return levels
 
 
 def _values(group: dict[str, Any], split: str, where: str) -> list[dict[str, float]]:
@@ -222,8 +235,9 @@ def _number(value: Any, field: str, low: float, high: float, where: str) -> floa
 
 def _fill(text: str, values: dict[str, float], where: str) -> tuple[str, str]:
     """The text with its values, and what tells it apart from the same template with others."""
-    shown = {"{temperature}": values.get("temperature"), "{top_p}": values.get("top_p")}
-    shown["{top_p_percent}"] = None if values.get("top_p") is None else 100 * values["top_p"]
+    temperature, top_p = values.get("temperature"), values.get("top_p")
+    percent = None if top_p is None else 100 * top_p
+    shown = dict(zip(_PLACEHOLDERS, (temperature, top_p, percent), strict=True))
     used = [name for name in shown if name in text]
     for name in used:
         if (number := shown[name]) is None:

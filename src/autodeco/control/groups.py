@@ -110,7 +110,8 @@ def _noting_messages(rows: Iterable[Row], messages: dict[str, Any]) -> Iterator[
     """Passes rows on and keeps their prompts by name."""
     for row in rows:
         values = row.values or {}
-        messages[row.name] = values["messages"][:-1] if "messages" in values else values.get("prompt")
+        conversation = values.get("messages")
+        messages[row.name] = conversation[:-1] if isinstance(conversation, list) else values.get("prompt")
         yield row
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from autodeco.control.commands import load_commands
+from autodeco.control.commands import digest, load_commands
 from autodeco.control.config import ControlConfig
 from autodeco.control.groups import GroupDataset, GroupedData, asked_of, collate_groups, group_rows
 from autodeco.control.versions import Versions
@@ -100,5 +100,14 @@ def train_control(
             data_collator=collator,
         )
 
-    prompts = len(data.groups)
-    return train_on(config, data.tokens, tokenizer, make, examples=prompts, progress=progress, say=say, prompts=prompts)
+    return train_on(
+        config,
+        data.tokens,
+        tokenizer,
+        make,
+        examples=len(data.groups),
+        progress=progress,
+        say=say,
+        prompts=len(data.groups),
+        commands=digest(commands),
+    )

@@ -15,9 +15,10 @@ other losses, and that each is a mean over its own pairs or rows::
     hold      mean over commanded rows with ℓ_r = 0 of           (m_r - sg(m_0))²
     absolute  mean over rows with a value of                     mean_t (x_t - a_r)²
 
-Rows with a value take no part in the first two; look-alikes (ℓ = 0) none in the first. The losses need the heads'
-outputs alone, so there is one implementation; only the statistics that a top-p head takes in are a pass over the
-vocabulary, in chunks and without gradient. ``eager`` and ``fused`` differ in the decoding objective that is given.
+Each head has losses of its own: a row that is asked for a value of one head takes no part in that head's ranking and
+hold. Look-alikes (ℓ = 0) are not ranked. The losses need the heads' outputs alone, so there is one implementation; only
+the statistics that a top-p head takes in are a pass over the vocabulary, in chunks and without gradient. ``eager`` and
+``fused`` differ in the decoding objective that is given.
 """
 
 from __future__ import annotations

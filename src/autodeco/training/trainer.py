@@ -98,7 +98,7 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
             "easy_sum": objective.easy.sum(),
             "positions": len(objective.easy),
             # A stored row counts with the positions that it has.
-            "tokens": inputs["attention_mask"].sum() if "attention_mask" in inputs else _labels(inputs["labels"]),
+            "tokens": inputs["attention_mask"].sum() if "attention_mask" in inputs else _label_count(inputs["labels"]),
         }
         if objective.temperature_loss is not None and objective.top_p_loss is not None:
             values["temperature_loss"] = objective.temperature_loss.detach()
@@ -155,5 +155,5 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
         return model
 
 
-def _labels(labels: Tensor) -> Tensor:
+def _label_count(labels: Tensor) -> Tensor:
     return (labels[:, 1:] != IGNORED).sum()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from autodeco.control.placement import POSITIONS, Position
 from autodeco.errors import ConfigError, DataError
 from autodeco.evaluation.report.markdown import render
 from autodeco.evaluation.run_folder import guard, locked, weights_hash, write_provenance
-from autodeco.files import append_jsonl, atomic_write_text, read_jsonl, recover_jsonl, sha256_of
+from autodeco.files import append_jsonl, atomic_write_text, read_jsonl, recover_jsonl
 from autodeco.rollouts.sampler import OnProgress, Sample, Sampling
 from autodeco.serving.checkpoint import has_heads
 from autodeco.serving.samplers import chosen_engine, open_sampler
@@ -82,13 +83,12 @@ def measure(settings: MeasureSettings, on_progress: OnProgress | None = None) ->
     """
     if not has_heads(settings.model):
         raise ConfigError(f"'{settings.model}' has no decoding heads, so nothing can be steered. Name one with heads.")
-    task = get_task(settings.task, data=settings.data)
-    examples = task.examples(settings.split, settings.prompts, settings.seed)
+    examples = get_task(settings.task, data=settings.data).examples(settings.split, settings.prompts, settings.seed)
     commands = load_commands(settings.commands)
     cases = make_cases(commands, examples, settings.split, settings.seed, settings.positions)
     path = settings.output / ROWS_FILE
     with locked(settings.output):
-        guard(settings.output, {"settings": {"control": _identity(settings, task.fingerprint())}})
+        guard(settings.output, {"settings": {"control": _identity(settings, cases)}})
         plain = json.loads(json.dumps(asdict(settings), default=str))
         write_provenance(settings.output, plain)
         recover_jsonl(path)
@@ -99,24 +99,16 @@ def measure(settings: MeasureSettings, on_progress: OnProgress | None = None) ->
     return results
 
 
-def _identity(settings: MeasureSettings, task: dict[str, Any]) -> dict[str, Any]:
-    """What the rows depend on."""
-    names = (
-        "model",
-        "prompts",
-        "samples",
-        "max_new_tokens",
-        "seed",
-        "split",
-        "positions",
-        "batch_size",
-        "base",
-        "dtype",
-    )
-    own = {name: getattr(settings, name) for name in names}
-    commands = None if settings.commands is None else sha256_of(settings.commands)
-    weights, engine = weights_hash(settings.model), chosen_engine(settings.engine)
-    return {**own, "task": task, "commands": commands, "weights": weights, "engine": engine}
+def _identity(settings: MeasureSettings, cases: Sequence[Case]) -> dict[str, Any]:
+    """What the rows depend on. The cases stand for prompts, phrasings, positions and the seed of their choice."""
+    names = ("model", "task", "prompts", "samples", "max_new_tokens", "seed", "split", "batch_size", "base", "dtype")
+    content = json.dumps([case.record() for case in cases]).encode()
+    return {
+        **{name: getattr(settings, name) for name in names},
+        "engine": chosen_engine(settings.engine),
+        "weights": weights_hash(settings.model),
+        "cases": hashlib.sha256(content).hexdigest(),
+    }
 
 
 def _draw(settings: MeasureSettings, cases: Sequence[Case], path: Path, on_progress: OnProgress | None) -> None:
