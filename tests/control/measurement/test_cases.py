@@ -2,7 +2,7 @@ import pytest
 
 from autodeco.control import POSITIONS, load_commands, quote
 from autodeco.control.measurement import CONDITIONS, make_cases
-from autodeco.errors import DataError
+from autodeco.errors import ConfigError, DataError
 from autodeco.tasks import get_task
 
 PACKAGED = load_commands()
@@ -50,5 +50,12 @@ def test_conditions_without_commands_are_left_out():
     assert {case.condition for case in make_cases(few, PROMPTS[:2], "test", 0, POSITIONS)} == {
         "none", "none again", "low", "high", "quoted low", "quoted high"
     }  # fmt: skip
-    with pytest.raises(DataError, match="no low or no high command in the split 'train'"):
+    with pytest.raises(DataError, match="have none in the split 'train' for none, none again, low"):
         make_cases([c for c in PACKAGED if c.split == "test"], PROMPTS[:2], "train", 0, POSITIONS)
+
+
+def test_chosen_conditions_are_what_they_are_among_all():
+    chosen = make_cases(PACKAGED, PROMPTS[:4], "test", 0, POSITIONS, ["look-alike"])
+    assert chosen == [case for case in CASES[: 4 * len(CONDITIONS)] if case.condition in ("none", "look-alike")]
+    with pytest.raises(ConfigError, match="Did you mean 'look-alike'"):
+        make_cases(PACKAGED, PROMPTS[:4], "test", 0, POSITIONS, ["lookalike"])

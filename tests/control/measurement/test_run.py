@@ -45,6 +45,13 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_rows(settings, tmp_path):
     assert sorted(path.read_text().splitlines()) == sorted(whole.splitlines())
 
 
+def test_a_few_conditions(settings):
+    results = measure(dataclasses.replace(settings, conditions=("look-alike",)))
+    assert [one.condition for one in results.conditions] == ["none", "look-alike"]
+    assert results.absolute == []
+    assert "| look-alike |" in (settings.output / "control.md").read_text()
+
+
 def test_another_measurement_in_the_folder_is_refused(settings):
     measure(settings)
     with pytest.raises(RunFolderError, match="max_new_tokens is 6 there and 7 here"):

@@ -25,6 +25,10 @@ def command(
     position: Annotated[
         list[str] | None, typer.Option(help="system, before or after; repeatable. Default all.")
     ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(help="none again, low, high, absolute, look-alike, ...; repeatable. Default all."),
+    ] = None,
     split: Annotated[str, typer.Option(help="Of prompts and phrasings: test, validation or train.")] = "test",
     seed: Annotated[int, typer.Option(help="Of commands and sampling.")] = 0,
     engine: Annotated[str, typer.Option(help="vllm, transformers or auto.")] = "auto",
@@ -41,9 +45,10 @@ def command(
     Examples:
       autodeco control eval runs/control --output runs/control-eval
       autodeco control eval runs/heads --prompts 20 --max-new-tokens 64 --output runs/before-training
+      autodeco control eval runs/control --condition look-alike --condition "none again" --samples 8 --output runs/alike
       autodeco control eval runs/control --commands own.yaml --position system --output runs/own
     """
-    from autodeco.control.measurement import MeasureSettings, document, measure
+    from autodeco.control.measurement import CONDITIONS, MeasureSettings, document, measure
     from autodeco.control.measurement.run import TABLES_FILE
     from autodeco.control.placement import POSITIONS, checked_position
     from autodeco.evaluation.report.document import Table as Data
@@ -62,6 +67,7 @@ def command(
         commands=commands,
         split=split,
         positions=tuple(checked_position(one) for one in position) if position else POSITIONS,
+        conditions=tuple(condition or CONDITIONS),
         engine=engine,
         batch_size=batch_size,
         base=base_model,

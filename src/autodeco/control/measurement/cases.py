@@ -9,7 +9,7 @@ from typing import Any
 
 from autodeco.control.commands import Command
 from autodeco.control.placement import POSITIONS, Position, place, quote
-from autodeco.errors import DataError
+from autodeco.errors import ConfigError, DataError, did_you_mean
 from autodeco.rollouts.sample import batch_seed
 from autodeco.rollouts.sampler import Message
 from autodeco.tasks.base import Example
@@ -79,9 +79,14 @@ class Case:
 
 
 def make_cases(
-    commands: Sequence[Command], examples: Sequence[Example], split: str, seed: int, positions: Sequence[Position]
+    commands: Sequence[Command],
+    examples: Sequence[Example],
+    split: str,
+    seed: int,
+    positions: Sequence[Position],
+    conditions: Sequence[str] = tuple(CONDITIONS),
 ) -> list[Case]:
-    """Every prompt under every condition that there are commands for.
+    """Every prompt without a command, and under every condition that there are commands for.
 
     Each sub-kind (of other languages: each language) is equally likely, and so is each position.
 
@@ -91,14 +96,23 @@ def make_cases(
         split: whose phrasings are used.
         seed: of the choice; that of a prompt depends on its id and the condition alone.
         positions: where commands are placed.
+        conditions: which; ``none`` is always among them.
 
     Raises:
-        DataError: there is neither a low nor a high command in that split, so that nothing can be compared.
+        ConfigError: there is no such condition.
+        DataError: there is no command in that split for any of the conditions.
     """
+    for name in conditions:
+        if name not in CONDITIONS:
+            raise ConfigError(f"unknown condition '{name}'.{did_you_mean(name, CONDITIONS)}")
     own = [command for command in commands if command.split == split]
-    chosen = {name: [command for command in own if takes(command)] for name, takes in CONDITIONS.items()}
-    if not chosen["low"] or not chosen["high"]:
-        raise DataError(f"the commands have no low or no high command in the split '{split}', so none can be compared.")
+    chosen = {
+        name: [command for command in own if takes(command)]
+        for name, takes in CONDITIONS.items()
+        if name == PLAIN or name in conditions
+    }
+    if not any(chosen.values()):
+        raise DataError(f"the commands have none in the split '{split}' for {', '.join(conditions)}.")
     cases = []
     for example in examples:
         for condition, candidates in chosen.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from autodeco.control.commands import load_commands
-from autodeco.control.measurement.cases import Case, make_cases
+from autodeco.control.measurement.cases import CONDITIONS, Case, make_cases
 from autodeco.control.measurement.results import ControlResults, analyse
 from autodeco.control.measurement.tables import document
 from autodeco.control.placement import POSITIONS, Position
@@ -43,6 +43,7 @@ class MeasureSettings:
         commands: own commands, a YAML file.
         split: whose prompts and phrasings are used.
         positions: where commands are placed.
+        conditions: which are measured, beside no command.
         engine: ``"vllm"``, ``"transformers"`` or ``"auto"``.
         batch_size: texts drawn together.
         base: base model, instead of the one that heads record.
@@ -60,6 +61,7 @@ class MeasureSettings:
     commands: Path | None = None
     split: str = "test"
     positions: tuple[Position, ...] = POSITIONS
+    conditions: tuple[str, ...] = tuple(CONDITIONS)
     engine: str = "auto"
     batch_size: int = 64
     base: str | None = None
@@ -77,7 +79,7 @@ def measure(settings: MeasureSettings, on_progress: OnProgress | None = None) ->
         The results, which are in the output folder too, as JSON and as Markdown.
 
     Raises:
-        ConfigError: the model has no heads.
+        ConfigError: the model has no heads, or there is no such condition.
         DataError: prompts or commands cannot be used.
         RunFolderError: the folder holds another measurement.
     """
@@ -85,7 +87,7 @@ def measure(settings: MeasureSettings, on_progress: OnProgress | None = None) ->
         raise ConfigError(f"'{settings.model}' has no decoding heads, so nothing can be steered. Name one with heads.")
     examples = get_task(settings.task, data=settings.data).examples(settings.split, settings.prompts, settings.seed)
     commands = load_commands(settings.commands)
-    cases = make_cases(commands, examples, settings.split, settings.seed, settings.positions)
+    cases = make_cases(commands, examples, settings.split, settings.seed, settings.positions, settings.conditions)
     path = settings.output / ROWS_FILE
     with locked(settings.output):
         guard(settings.output, {"settings": {"control": _identity(settings, cases)}})

@@ -32,7 +32,7 @@ def table_4(results: ControlResults) -> Table:
     return Table(
         "Mean temperature and top-p, shift against no command, consistency (the paper's Table 4)",
         _COLUMNS,
-        [_row(results.of(name)) for name in _TABLE_4],
+        [_row(one) for one in results.conditions if one.condition in _TABLE_4],
         f"{results.of(PLAIN).prompts} prompts; 95 % intervals in brackets: prompts resampled; consistency: Wilson's.",
     )
 
