@@ -33,6 +33,13 @@ def test_what_cannot_be_placed():
 
 def test_a_quoted_command_holds_its_words_and_more():
     for text in ("Be bold.", "Use {temperature}.", "Surprise me.", "Go wild."):
-        assert text in quote(text)
-        assert len(quote(text)) > len(text) + 10
-        assert quote(text) == quote(text)
+        for split in ("train", "test"):
+            assert text in quote(text, split)
+            assert len(quote(text, split)) > len(text) + 10
+        assert quote(text, "train") == quote(text, "validation")
+
+
+def test_ways_to_quote_in_tests_are_unseen():
+    ways = [{quote(f"<{n}>", split).replace(f"<{n}>", "") for n in range(200)} for split in ("train", "test")]
+    assert min(map(len, ways)) >= 4
+    assert not ways[0] & ways[1]

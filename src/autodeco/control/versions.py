@@ -82,7 +82,7 @@ class Versions:
                 position = random_numbers.choice(self._elsewhere)
                 name = f"{position} {name}"
             else:
-                position, text, name = random_numbers.choice(POSITIONS), quote(text), f"quoted {name}"
+                position, text, name = random_numbers.choice(POSITIONS), quote(text, command.split), f"quoted {name}"
         placed = place(text, messages, position, random_numbers.choice(_SEPARATORS))
         return Version(name, placed, target)
 

@@ -25,7 +25,7 @@ def test_phrasings_are_of_the_split_and_the_condition():
         assert command.split == "test"
         assert (command.language != "en") == case.condition.startswith("other language")
         assert command.text in "\n".join(message["content"] for message in case.messages)
-        is_quoted = any(quote(command.text) in message["content"] for message in case.messages)
+        is_quoted = any(quote(command.text, "test") in message["content"] for message in case.messages)
         assert is_quoted == case.condition.startswith("quoted")
     levels = {case.condition: {c.level for c in CASES if c.condition == case.condition} for case in CASES}
     assert levels["quoted low"] == levels["low"] == {-1}

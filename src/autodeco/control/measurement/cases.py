@@ -138,7 +138,7 @@ def _case(
     return Case(
         condition,
         example.id,
-        place(quote(command.text) if is_quoted else command.text, example.messages, position),
+        place(quote(command.text, command.split) if is_quoted else command.text, example.messages, position),
         command.id,
         subkind,
         position,
