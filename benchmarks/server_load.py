@@ -228,7 +228,8 @@ def main() -> None:
         "status_after_sigterm": status,
     }
     rows += [{"requests": f"({name})", "outcomes": str(value)} for name, value in settings.items()]
-    save("server_load", "autodeco serve under load, vLLM on CPU", rows, quick=quick or arguments.bare or minutes != MINUTES, **settings)
+    unsaved = arguments.bare or minutes != MINUTES
+    save("server_load", "autodeco serve under load, vLLM on CPU", rows, quick=unsaved, **settings)
 
 
 if __name__ == "__main__":

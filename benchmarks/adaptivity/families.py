@@ -6,71 +6,75 @@ model, which otherwise rarely ends with an answer.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 from autodeco.tasks.reasoning_gym import ReasoningGymTask
 
 _SUM = "State the final answer to the following arithmetic problem: {} ="
 _LETTERS = 'How many times does the letter "{}" appear in the text: "{}"?'
 
 
-class _Family(ReasoningGymTask):
-    family_name: ClassVar[str]
-    label: ClassVar[str]
-    of: ClassVar[dict[str, Any]]
-    examples_shown: ClassVar[list[tuple[str, str]]] = []
-
-    def __init__(self) -> None:
-        super().__init__(self.family_name, name=self.label, settings=self.of, shots=self.examples_shown)
-
-
-class Sums(_Family):
+class Sums(ReasoningGymTask):
     """Sums and differences of two numbers of one or two digits."""
 
-    family_name, label = "chain_sum", "sums"
-    of = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}
-    examples_shown = [
-        (_SUM.format("6 + 13"), "6 + 13 = 19, so the answer is 19."),
-        (_SUM.format("2 - 7"), "2 - 7 = -5, so the answer is -5."),
-    ]
+    def __init__(self) -> None:
+        super().__init__(
+            "chain_sum",
+            name="sums",
+            settings={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2},
+            shots=[
+                (_SUM.format("6 + 13"), "6 + 13 = 19, so the answer is 19."),
+                (_SUM.format("2 - 7"), "2 - 7 = -5, so the answer is -5."),
+            ],
+        )
 
 
-class LongSums(_Family):
+class LongSums(ReasoningGymTask):
     """Sums and differences of three one-digit numbers, worked out in two steps."""
 
-    family_name, label = "chain_sum", "long-sums"
-    of = {"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1}
-    examples_shown = [
-        (_SUM.format("6 + 3 - 2"), "First 6 + 3 = 9. Then 9 - 2 = 7. The answer is 7."),
-        (_SUM.format("2 + 7 + 5"), "First 2 + 7 = 9. Then 9 + 5 = 14. The answer is 14."),
-    ]
+    def __init__(self) -> None:
+        super().__init__(
+            "chain_sum",
+            name="long-sums",
+            settings={"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1},
+            shots=[
+                (_SUM.format("6 + 3 - 2"), "First 6 + 3 = 9. Then 9 - 2 = 7. The answer is 7."),
+                (_SUM.format("2 + 7 + 5"), "First 2 + 7 = 9. Then 9 + 5 = 14. The answer is 14."),
+            ],
+        )
 
 
-class Letters(_Family):
+class Letters(ReasoningGymTask):
     """How often a letter occurs in a word."""
 
-    family_name, label = "letter_counting", "letters"
-    of = {"min_words": 1, "max_words": 1}
-    examples_shown = [
-        (_LETTERS.format("e", "tree"), "t, r, e, e: the answer is 2."),
-        (_LETTERS.format("o", "dog"), "d, o, g: the answer is 1."),
-    ]
+    def __init__(self) -> None:
+        super().__init__(
+            "letter_counting",
+            name="letters",
+            settings={"min_words": 1, "max_words": 1},
+            shots=[
+                (_LETTERS.format("e", "tree"), "t, r, e, e: the answer is 2."),
+                (_LETTERS.format("o", "dog"), "d, o, g: the answer is 1."),
+            ],
+        )
 
 
-class Gcd(_Family):
+class Gcd(ReasoningGymTask):
     """Greatest common divisor of two numbers up to 30, in the model's own words."""
 
-    family_name, label = "gcd", "gcd"
-    of = {"min_value": 1, "max_value": 30}
+    def __init__(self) -> None:
+        super().__init__("gcd", name="gcd", settings={"min_value": 1, "max_value": 30})
 
 
-class Arithmetic(_Family):
+class Arithmetic(ReasoningGymTask):
     """One operation on numbers of one or two digits."""
 
-    family_name, label = "basic_arithmetic", "arithmetic"
-    of = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2}
-    examples_shown = [
-        ("Calculate 6 / 3.", "6 / 3 = 2, so the answer is 2."),
-        ("Calculate 12 - 17.", "12 - 17 = -5, so the answer is -5."),
-        ("Calculate 3 * 4.", "3 * 4 = 12, so the answer is 12."),
-    ]
+    def __init__(self) -> None:
+        super().__init__(
+            "basic_arithmetic",
+            name="arithmetic",
+            settings={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2},
+            shots=[
+                ("Calculate 6 / 3.", "6 / 3 = 2, so the answer is 2."),
+                ("Calculate 12 - 17.", "12 - 17 = -5, so the answer is -5."),
+                ("Calculate 3 * 4.", "3 * 4 = 12, so the answer is 12."),
+            ],
+        )

@@ -217,13 +217,13 @@ def test_chunks_add_up(monkeypatch):
 def test_chunks_are_as_small_as_memory_asks(monkeypatch):
     device = torch.device("cpu")
     monkeypatch.setattr(fused, "free_memory", lambda _: 10**12)
-    assert fused._chunk_size(10**6, 50_000, device) == fused._CHUNK_ELEMENTS // 50_000
-    assert fused._chunk_size(336, 50_000, device) == 168  # not 335 and 1
-    assert fused._chunk_size(7, 50_000, device) == 7
+    assert fused.chunk_size(10**6, 50_000, device) == fused._CHUNK_ELEMENTS // 50_000
+    assert fused.chunk_size(336, 50_000, device) == 168  # not 335 and 1
+    assert fused.chunk_size(7, 50_000, device) == 7
     monkeypatch.setattr(fused, "free_memory", lambda _: 24 * 50_000 * 3)
-    assert fused._chunk_size(10**6, 50_000, device) == 3
+    assert fused.chunk_size(10**6, 50_000, device) == 3
     monkeypatch.setattr(fused, "free_memory", lambda _: 0)
-    assert fused._chunk_size(10**6, 50_000, device) == 1
+    assert fused.chunk_size(10**6, 50_000, device) == 1
 
 
 def test_a_chunk_that_does_not_fit_is_taken_in_halves():

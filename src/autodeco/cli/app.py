@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from autodeco.cli import (
+    control,
     convert,
     demo,
     diagnose,
@@ -52,6 +53,8 @@ for _name, _module in {
     "convert": convert,
 }.items():
     app.command(name=_name, context_settings=getattr(_module, "CONTEXT", None))(_module.command)
+
+app.add_typer(control.app, name="control")
 
 
 def _print_version(value: bool) -> None:

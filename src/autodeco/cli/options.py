@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import yaml
 
 from autodeco.errors import ConfigError, did_you_mean
 
@@ -50,3 +51,18 @@ def was_given(context: typer.Context, name: str) -> bool:
     """Whether an option was given on the command line (rather than defaulted)."""
     source = context.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """Reads ``--set NAME=VALUE`` flags.
+
+    Raises:
+        ConfigError: one has no ``=``.
+    """
+    values = {}
+    for setting in settings:
+        name, separator, value = setting.partition("=")
+        if not separator:
+            raise ConfigError(f"--set needs NAME=VALUE, found '{setting}'.")
+        values[name.strip().replace("-", "_")] = yaml.safe_load(value)
+    return values

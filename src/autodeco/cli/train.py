@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.console import Console
 
-from autodeco.cli.options import was_given
-from autodeco.errors import ConfigError
+from autodeco.cli.options import parse_settings, was_given
 
 _TRAINING = "What is trained"
 _OPTIMISER = "Optimiser"
@@ -73,7 +71,7 @@ def command(
     flags = {name: value for name, value in context.params.items() if was_given(context, name)}
     for name in ("config", "recipe", "set_"):
         flags.pop(name, None)
-    values |= flags | _parse_settings(set_ or [])
+    values |= flags | parse_settings(set_ or [])
     settings = training_config(values, str(config) if config else "autodeco train")
     result = train(settings, say=lambda text: console.print(text, highlight=False, markup=False))
     if result.log:
@@ -85,13 +83,3 @@ def command(
         )
     console.print(f"heads saved in {result.output}", highlight=False)
     console.print(f'try them: autodeco generate {result.output} "Your prompt"', highlight=False)
-
-
-def _parse_settings(settings: list[str]) -> dict[str, Any]:
-    values = {}
-    for setting in settings:
-        name, separator, value = setting.partition("=")
-        if not separator:
-            raise ConfigError(f"--set needs NAME=VALUE, found '{setting}'.")
-        values[name.strip().replace("-", "_")] = yaml.safe_load(value)
-    return values

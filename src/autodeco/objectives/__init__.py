@@ -1,8 +1,11 @@
-"""What is minimised: ``eager`` is the readable reference, ``fused`` computes the same numbers fast and in chunks."""
+"""What is minimised: ``eager`` is the readable reference, ``fused`` computes the same numbers fast and in chunks.
 
-from autodeco.objectives import eager, fused
+``control`` adds to either what teaches decoding commands.
+"""
+
+from autodeco.objectives import control, eager, fused
 from autodeco.objectives.output import ObjectiveOutput
 
 OBJECTIVES = ("end_to_end", "released")
 
-__all__ = ["OBJECTIVES", "ObjectiveOutput", "eager", "fused"]
+__all__ = ["OBJECTIVES", "ObjectiveOutput", "control", "eager", "fused"]

@@ -160,7 +160,7 @@ def _over_vocabulary(
 ) -> _Positions:
     """Everything that takes a pass over the vocabulary, for all positions, a chunk at a time."""
     vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
-    size = _chunk_size(len(targets), vocab_size or 131_072, targets.device)
+    size = chunk_size(len(targets), vocab_size or 131_072, targets.device)
     product = _Product(lm_head)
     found: list[_Positions] = []
     start = 0
@@ -179,7 +179,7 @@ def _over_vocabulary(
     return _Positions(*map(torch.cat, zip(*found, strict=True)))
 
 
-def _chunk_size(count: int, vocab_size: int, device: torch.device) -> int:
+def chunk_size(count: int, vocab_size: int, device: torch.device) -> int:
     """Positions a chunk: as many as :data:`_CHUNK_ELEMENTS` holds, fewer where memory is short."""
     bytes_per_element = _BYTES_PER_ELEMENT.get(device.type, _BYTES_PER_ELEMENT["other"])
     affordable = free_memory(device) // 2 // bytes_per_element

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -20,6 +21,7 @@ class ObjectiveOutput:
         easy: ``[N]`` boolean: the base model's most likely token is the target.
         token_losses: ``[N]`` contribution of each valid position before averaging, detached; 0 where it was masked.
         rows: ``[N]`` index into the batch of each valid position.
+        metrics: further scalars for the log, detached; those of micro-batches that have them are averaged.
     """
 
     loss: Tensor
@@ -30,3 +32,4 @@ class ObjectiveOutput:
     easy: Tensor
     token_losses: Tensor
     rows: Tensor
+    metrics: Mapping[str, Tensor] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from autodeco.errors import ConfigError, DataError, MissingDependencyError, did_
 from autodeco.tasks.base import Task
 from autodeco.tasks.demo import demo_tasks
 from autodeco.tasks.jsonl import JsonlTask
+from autodeco.tasks.open_prompts import OpenPrompts
 from autodeco.tasks.reasoning_gym import ReasoningGymTask, family_names
 
 # Name: module under autodeco.tasks.benchmarks, class.
@@ -32,6 +33,7 @@ _BENCHMARKS = {
     "mmlu-pro": ("mmlu_pro", "MMLUPro"),
     "mmlu-pro-lite": ("mmlu_pro", "MMLUProLite"),
 }
+_OPEN_PROMPTS = "open-prompts"
 _DEMO_NAMES = ("demo-sums", "demo-products", "demo-letters")
 
 
@@ -44,9 +46,9 @@ def get_task(
     """Returns a task by name.
 
     Args:
-        name: a benchmark (``"ifeval"``, ...), a demo task (``"demo-sums"``, ...), a reasoning-gym family
-            (``"reasoning-gym/gcd"``), the path of a ``.jsonl`` file, or ``path/to/file.py:ClassName``, a task of your
-            own.
+        name: a benchmark (``"ifeval"``, ...), a demo task (``"demo-sums"``, ...), ``"open-prompts"``, a
+            reasoning-gym family (``"reasoning-gym/gcd"``), the path of a ``.jsonl`` file, or
+            ``path/to/file.py:ClassName``, a task of your own.
         data: a local file or folder for a benchmark to read instead of the hub.
         verifier: how a JSONL file's answers are compared, ``"number"`` if not given; the other tasks have their own.
         settings: a reasoning-gym family's settings, or the arguments of a task of your own.
@@ -72,6 +74,9 @@ def get_task(
         module, kind = _BENCHMARKS[name]
         task: Task = getattr(importlib.import_module(f"autodeco.tasks.benchmarks.{module}"), kind)(data)
         return task
+    if name == _OPEN_PROMPTS:
+        _refuse(name, data=data, verifier=verifier, settings=settings)
+        return OpenPrompts()
     if name in _DEMO_NAMES:
         _refuse(name, data=data, verifier=verifier, settings=settings)
         return next(task for task in demo_tasks() if task.name == name)
@@ -87,18 +92,18 @@ def task_names() -> list[str]:
     Raises:
         MissingDependencyError: reasoning-gym is not installed.
     """
-    return [*_DEMO_NAMES, *_BENCHMARKS, *(f"reasoning-gym/{family}" for family in family_names())]
+    return [*_DEMO_NAMES, *_BENCHMARKS, _OPEN_PROMPTS, *(f"reasoning-gym/{family}" for family in family_names())]
 
 
 def _hint(name: str) -> str:
     try:
         known = task_names()
     except MissingDependencyError:
-        known = [*_DEMO_NAMES, *_BENCHMARKS]
+        known = [*_DEMO_NAMES, *_BENCHMARKS, _OPEN_PROMPTS]
     # The nearest of all, families by their own names too; but never a list of a hundred families.
     nearest = difflib.get_close_matches(name, [*known, *(known.rpartition("/")[2] for known in known)], n=1, cutoff=0.5)
     if not nearest:
-        return f" Valid names: {', '.join([*_DEMO_NAMES, *_BENCHMARKS, 'reasoning-gym/FAMILY'])}."
+        return f" Valid names: {', '.join([*_DEMO_NAMES, *_BENCHMARKS, _OPEN_PROMPTS, 'reasoning-gym/FAMILY'])}."
     return f" Did you mean '{next(whole for whole in known if whole.endswith(nearest[0]))}'?"
 
 

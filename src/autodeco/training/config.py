@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from autodeco.errors import ConfigError, did_you_mean
+
+_Config = TypeVar("_Config", bound="TrainingConfig")
 
 
 class TrainingConfig(BaseModel):
@@ -71,9 +73,15 @@ class TrainingConfig(BaseModel):
 
 
 def training_config(values: dict[str, Any], source: str = "the training configuration") -> TrainingConfig:
-    """Builds a :class:`TrainingConfig`.
+    """Builds a :class:`TrainingConfig`; see :func:`checked_config`."""
+    return checked_config(TrainingConfig, values, source)
+
+
+def checked_config(kind: type[_Config], values: dict[str, Any], source: str) -> _Config:
+    """Builds a training configuration of a kind.
 
     Args:
+        kind: :class:`TrainingConfig` or a subclass.
         values: settings by name.
         source: what to call them in an error (a YAML file's path).
 
@@ -81,19 +89,19 @@ def training_config(values: dict[str, Any], source: str = "the training configur
         ConfigError: an unknown name (the nearest valid one is suggested), a missing or an invalid value.
     """
     for name in values:
-        if name not in TrainingConfig.model_fields:
-            raise ConfigError(f"{source}: unknown setting '{name}'.{did_you_mean(name, TrainingConfig.model_fields)}")
+        if name not in kind.model_fields:
+            raise ConfigError(f"{source}: unknown setting '{name}'.{did_you_mean(name, kind.model_fields)}")
     try:
-        return TrainingConfig(**values)
+        return kind(**values)
     except ValidationError as error:
-        problems = [_problem(entry) for entry in error.errors()]
+        problems = [_problem(kind, entry) for entry in error.errors()]
         raise ConfigError(f"{source}: " + "; ".join(problems) + ".") from None
 
 
-def _problem(entry: Any) -> str:
+def _problem(kind: type[TrainingConfig], entry: Any) -> str:
     name = ".".join(str(part) for part in entry["loc"])
     if entry["type"] == "missing":
-        return f"{name} is missing ({TrainingConfig.model_fields[name].description})"
+        return f"{name} is missing ({kind.model_fields[name].description})"
     found = "" if not name else f"{name}: found {entry['input']!r}; "
     message = str(entry["msg"])
     return found + message[0].lower() + message[1:]

@@ -73,25 +73,60 @@ def train(config: TrainingConfig, *, progress: bool = True, say: Callable[[str],
     Raises:
         AutoDecoError: bad data, settings or folder; a loss that is not finite; a base model that changed.
     """
-    if _is_finished(config):
-        say(f"this run is finished: the heads are in {config.output}")
-        return TrainingResult(config.output, None, _read_log(config.output), config.max_steps)
-    tokenizer, end_of_text_ids, max_length = _load_tokenizer(config)
+    if is_finished(config):
+        return finished_result(config, say)
+    tokenizer, end_of_text_ids, max_length = load_tokenizer(config)
     data = _tokenize(config, config.data, tokenizer, end_of_text_ids, max_length)
     say(data.summary())
     eval_data = (
         _tokenize(config, config.eval_data, tokenizer, end_of_text_ids, max_length) if config.eval_data else None
     )
-    provenance.write(config.output / RUN_FILE, config=config.model_dump(mode="json"), status="started")
 
+    def make(model: AutoDecoForCausalLM, store: HiddenStateStore | None) -> AutoDecoTrainer:
+        return AutoDecoTrainer(
+            **trainer_arguments(config, model, data, progress=progress, has_eval=eval_data is not None),
+            train_dataset=RowDataset(data.rows) if store is None else StoredDataset(store),
+            eval_dataset=RowDataset(eval_data.rows) if eval_data else None,
+            data_collator=functools.partial(collate_rows, pad_token_id=pad_token_id(tokenizer)),
+        )
+
+    return train_on(config, data, tokenizer, make, examples=len(data.rows), progress=progress, say=say)
+
+
+def train_on(
+    config: TrainingConfig,
+    data: TokenizedData,
+    tokenizer: Any,
+    make_trainer: Callable[[AutoDecoForCausalLM, HiddenStateStore | None], AutoDecoTrainer],
+    *,
+    examples: int,
+    progress: bool,
+    say: Callable[[str], None],
+    **record: Any,
+) -> TrainingResult:
+    """The part of a run after its data are read: model, hidden states, training, checks, saving.
+
+    Args:
+        config: all settings; its folder has been checked by :func:`is_finished`.
+        data: every row that the base runs over.
+        tokenizer: of the base.
+        make_trainer: makes the trainer of a model, and of a store of ``data``'s hidden states where there is one.
+        examples: what a batch counts: the number of rows, or of groups of rows that are used together.
+        progress: show a progress bar.
+        say: called with one sentence at each stage.
+        **record: further facts about the data for the provenance file.
+    """
+    settings = config.model_dump(mode="json")
+    provenance.write(config.output / RUN_FILE, config=settings, status="started")
     set_seed(config.seed)  # before the heads are initialised
     model = _load_model(config)
     first = data.rows[0].input_ids[:_CHECKED_TOKENS]
     model.check_logit_path(torch.tensor([first], device=model.device))
     checksum = base_checksum(model)
 
-    store = stored_states(config, model, tokenizer, data, checksum, progress=progress, say=say)
-    trainer = _make_trainer(config, model, data, eval_data, tokenizer, progress, store)
+    store = stored_states(config, model, tokenizer, data, checksum, examples=examples, progress=progress, say=say)
+    trainer = make_trainer(model, store)
+    trainer.remove_callback(PrinterCallback)  # prints a dictionary a step; the bar and the log file say it better
     last_checkpoint = get_last_checkpoint(str(config.output))
     if last_checkpoint:
         say(f"going on from {last_checkpoint}")
@@ -104,15 +139,16 @@ def train(config: TrainingConfig, *, progress: bool = True, say: Callable[[str],
     if base_checksum(model) != checksum:
         raise TrainingError("the base model's weights changed during training. This is a bug in autodeco; report it.")
     model.save_pretrained(config.output)
-    provenance.write(
-        config.output / RUN_FILE,
-        config=config.model_dump(mode="json"),
-        status="finished",
-        base_checksum=checksum,
-        data={"rows": len(data.rows), "skipped": len(data.skipped), "truncated": data.truncated},
-    )
+    facts = {"rows": len(data.rows), "skipped": len(data.skipped), "truncated": data.truncated, **record}
+    provenance.write(config.output / RUN_FILE, config=settings, status="finished", base_checksum=checksum, data=facts)
     resumed_from = int(last_checkpoint.rsplit("-", 1)[1]) if last_checkpoint else 0
     return TrainingResult(config.output, data, _read_log(config.output), resumed_from)
+
+
+def finished_result(config: TrainingConfig, say: Callable[[str], None]) -> TrainingResult:
+    """What a run that had been finished before left behind."""
+    say(f"this run is finished: the heads are in {config.output}")
+    return TrainingResult(config.output, None, _read_log(config.output), config.max_steps)
 
 
 def base_checksum(model: AutoDecoForCausalLM) -> str:
@@ -125,8 +161,8 @@ def base_checksum(model: AutoDecoForCausalLM) -> str:
     return f"{checksum:08x}"
 
 
-def _is_finished(config: TrainingConfig) -> bool:
-    """Checks the output folder.
+def is_finished(config: TrainingConfig) -> bool:
+    """Checks the output folder, and tells whether this very run is finished in it.
 
     Raises:
         RunFolderError: it holds something else than this very run.
@@ -158,7 +194,7 @@ def _is_finished(config: TrainingConfig) -> bool:
     return record.get("status") == "finished" and (folder / HEADS_FILE).exists()
 
 
-def _load_tokenizer(config: TrainingConfig) -> tuple[Any, set[int], int]:
+def load_tokenizer(config: TrainingConfig) -> tuple[Any, set[int], int]:
     """Tokenizer, the ids that end a text, and the longest sequence that settings and model both allow."""
     folder = resolve_model(config.model)
     try:
@@ -196,37 +232,32 @@ def _load_model(config: TrainingConfig) -> AutoDecoForCausalLM:
     )
 
 
-def _make_trainer(
-    config: TrainingConfig,
-    model: AutoDecoForCausalLM,
-    data: TokenizedData,
-    eval_data: TokenizedData | None,
-    tokenizer: Any,
-    progress: bool,
-    store: HiddenStateStore | None,
-) -> AutoDecoTrainer:
+def trainer_arguments(
+    config: TrainingConfig, model: AutoDecoForCausalLM, data: TokenizedData, *, progress: bool, has_eval: bool
+) -> dict[str, Any]:
+    """Arguments of :class:`AutoDecoTrainer` that settings and data decide; all but the data sets and the collator."""
     objective = functools.partial(
         getattr(objectives.fused, config.objective),
         easy_token_masking=config.easy_token_masking,
         dynamic_fine_tuning=config.dynamic_fine_tuning,
         decay=config.soft_top_p_decay,
     )
-    pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    trainer = AutoDecoTrainer(
-        objective=objective,
-        row_names=[row.name for row in data.rows],
-        model=model,
-        args=_training_arguments(config, has_eval=eval_data is not None),
-        train_dataset=RowDataset(data.rows) if store is None else StoredDataset(store),
-        eval_dataset=RowDataset(eval_data.rows) if eval_data else None,
-        data_collator=functools.partial(_collate, pad_token_id=pad_token_id or 0),
-        callbacks=[LogFile(config.output), FiniteGradients(), *([ProgressBar()] if progress else [])],
-    )
-    trainer.remove_callback(PrinterCallback)  # prints a dictionary a step; the bar and the log file say it better
-    return trainer
+    return {
+        "objective": objective,
+        "row_names": [row.name for row in data.rows],
+        "model": model,
+        "args": _training_arguments(config, has_eval=has_eval),
+        "callbacks": [LogFile(config.output), FiniteGradients(), *([ProgressBar()] if progress else [])],
+    }
 
 
-def _collate(examples: list[dict[str, Any]], pad_token_id: int) -> dict[str, torch.Tensor]:
+def pad_token_id(tokenizer: Any) -> int:
+    """The token that fills batches up; what it is does not matter, because it is masked."""
+    found = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    return found or 0
+
+
+def collate_rows(examples: list[dict[str, Any]], pad_token_id: int) -> dict[str, torch.Tensor]:
     """Batches rows of token ids, or of stored hidden states."""
     return collate_stored(examples) if "hidden_states" in examples[0] else collate(examples, pad_token_id)
 

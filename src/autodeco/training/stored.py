@@ -28,10 +28,13 @@ def stored_states(
     data: TokenizedData,
     base_checksum: str,
     *,
+    examples: int,
     progress: bool,
     say: Callable[[str], None],
 ) -> HiddenStateStore | None:
     """The filled store that the settings ask for; ``None`` to run the base at every step.
+
+    ``examples`` is what a batch counts: the number of rows, or of groups of rows that are used together.
 
     Raises:
         StoreError: there is one, of something else or damaged.
@@ -39,7 +42,7 @@ def stored_states(
     """
     hidden_size, _ = lm_head.shape_of(model)
     size = estimated_bytes(data.rows, hidden_size)
-    if not _wanted(config, data, size, say):
+    if not _wanted(config, examples, size, say):
         return None
     folder = config.hidden_state_folder or config.output / STORE_FOLDER
     identity = StoreIdentity(
@@ -66,11 +69,11 @@ def stored_states(
     return store
 
 
-def _wanted(config: TrainingConfig, data: TokenizedData, size: int, say: Callable[[str], None]) -> bool:
+def _wanted(config: TrainingConfig, examples: int, size: int, say: Callable[[str], None]) -> bool:
     if config.hidden_state_store != "auto":
         return config.hidden_state_store == "on"
     used = config.max_steps * config.batch_size * config.gradient_accumulation
-    if used <= len(data.rows):
+    if used <= examples:
         return False  # no row is used twice
     if size > config.hidden_state_limit_gb * 1e9:
         say(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from autodeco.checkpoint import load_heads, save_heads
 from autodeco.errors import TrainingError
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.objectives import ObjectiveOutput
+from autodeco.objectives.eager import IGNORED
 
 # (heads, hidden states, lm_head, labels, easy-token draws) → losses; the settings are bound already.
 Objective = Callable[..., ObjectiveOutput]
@@ -36,6 +38,7 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
         self._objective = objective
         self._row_names = row_names
         self._metrics: list[dict[str, Tensor | int]] = []
+        self._further_metrics: dict[str, list[Tensor]] = defaultdict(list)  # by name, of the objective's own
         self._draws_made = (-1, 0)  # optimiser step, micro-steps of it so far
         self._logged_at = time.perf_counter()
 
@@ -49,12 +52,17 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
         draws = self._easy_token_draws(labels) if model.training else None
         # Through the (possibly wrapped) model's forward, so that gradients are synchronised across devices.
         given = {name: inputs[name] for name in ("hidden_states", "input_ids", "attention_mask") if name in inputs}
-        output = model(**given, labels=labels, objective=self._objective, easy_token_draws=draws)
+        objective = self._objective_of(inputs)
+        output = model(**given, labels=labels, objective=objective, easy_token_draws=draws)
         if not torch.isfinite(output.loss):
             raise TrainingError(self._not_finite(output.objective, inputs["row"]))
         if model.training:
             self._keep_metrics(output, inputs)
         return (output.loss, output) if return_outputs else output.loss
+
+    def _objective_of(self, inputs: dict[str, Tensor]) -> Objective:
+        """The objective of one micro-batch; subclasses bind what else their batches hold."""
+        return self._objective
 
     def prediction_step(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> tuple[Tensor, None, None]:
         """Evaluation loss: no easy-token masking, so that it does not vary by chance."""
@@ -90,12 +98,14 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
             "easy_sum": objective.easy.sum(),
             "positions": len(objective.easy),
             # A stored row counts with the positions that it has.
-            "tokens": inputs["attention_mask"].sum() if "attention_mask" in inputs else len(objective.easy),
+            "tokens": inputs["attention_mask"].sum() if "attention_mask" in inputs else _label_count(inputs["labels"]),
         }
         if objective.temperature_loss is not None and objective.top_p_loss is not None:
             values["temperature_loss"] = objective.temperature_loss.detach()
             values["top_p_loss"] = objective.top_p_loss.detach()
         self._metrics.append(values)
+        for name, value in objective.metrics.items():
+            self._further_metrics[name].append(value)
 
     def _mean_metrics(self) -> dict[str, float]:
         """Metrics of the micro-steps since the last log, of this process."""
@@ -112,11 +122,13 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
         if "temperature_loss" in self._metrics[0]:
             for name in ("temperature_loss", "top_p_loss"):
                 means[name] = total(name) / len(self._metrics)
+        means |= {name: float(torch.stack(values).mean()) for name, values in self._further_metrics.items()}
         now = time.perf_counter()
         means["easy_share"] = total("easy_sum") / positions
         means["tokens_per_second"] = total("tokens") / max(1e-9, now - self._logged_at)
         self._logged_at = now
         self._metrics.clear()
+        self._further_metrics.clear()
         return means
 
     def _not_finite(self, objective: ObjectiveOutput, rows: Tensor) -> str:
@@ -141,3 +153,7 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
     def _autodeco_model(self) -> AutoDecoForCausalLM:
         model: AutoDecoForCausalLM = self.accelerator.unwrap_model(self.model)
         return model
+
+
+def _label_count(labels: Tensor) -> Tensor:
+    return (labels[:, 1:] != IGNORED).sum()

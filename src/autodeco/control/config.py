@@ -1,0 +1,85 @@
+"""ControlConfig: every setting of ``autodeco control train``, checked before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from autodeco.control.placement import Position
+from autodeco.objectives.control import ControlWeights
+from autodeco.training.config import TrainingConfig, checked_config
+
+VersionKind = Literal["low", "high", "graded", "absolute", "lookalike", "ignored"]
+
+
+class ControlConfig(TrainingConfig):
+    """Settings of a control training run: those of ``autodeco train``, and what follows.
+
+    The paper gives no settings for its ranking loss that this project knows; these defaults are this project's.
+    ``batch_size`` counts prompts, each with all its commanded versions; ``eval_data`` are met with validation
+    phrasings.
+    """
+
+    commands: Path | None = Field(None, description="own commands, a YAML file; default: the packaged phrasings")
+    commands_per_prompt: dict[VersionKind, int] = Field(
+        {"low": 1, "high": 1, "graded": 1, "absolute": 1, "lookalike": 1, "ignored": 1},
+        description="how many commands of each kind every prompt is met with, beside none",
+    )
+    positions: list[Position] = Field(
+        ["system", "before", "after"],
+        min_length=1,
+        description="where commands are obeyed; elsewhere, and in quoted text, they are trained to change nothing",
+    )
+    completion_tokens: int = Field(128, ge=1, description="tokens of each completion that are used; the rest is cut")
+
+    steer: list[Literal["temperature", "top_p"]] = Field(
+        ["temperature", "top_p"], min_length=1, description="heads that commands move"
+    )
+    temperature_margin: float = Field(0.2, ge=0, le=2, description="μ of T: difference that a level of 1 has to make")
+    top_p_margin: float = Field(0.1, ge=0, le=1, description="μ of P")
+    decoding_weight: float = Field(1.0, ge=0, description="weight of the decoding objective on uncommanded rows")
+    ranking_weight: float = Field(1.0, ge=0, description="weight of the ranking loss")
+    hold_weight: float = Field(1.0, ge=0, description="weight of leaving look-alikes and ignored commands alone")
+    absolute_weight: float = Field(1.0, ge=0, description="weight of the regression to values asked for")
+
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of AdamW")
+    batch_size: int = Field(4, ge=1, description="prompts a device and micro-step, each with all its versions")
+    gradient_accumulation: int = Field(2, ge=1, description="micro-steps an optimiser step")
+    hidden_state_store: Literal["auto", "on", "off"] = Field(
+        "on", description="run the base once and train from its stored hidden states"
+    )
+
+    @field_validator("commands_per_prompt")
+    @classmethod
+    def _has_commands(cls, value: dict[str, int]) -> dict[str, int]:
+        if min(value.values(), default=0) < 0 or not sum(value.values()):
+            raise ValueError("each count must be 0 or more, and one at least above 0")
+        return value
+
+    @model_validator(mode="after")
+    def _steers_what_is_there(self) -> ControlConfig:
+        for head in self.steer:
+            if not getattr(self, f"{head}_head"):
+                raise ValueError(f"steer names {head}, and {head}_head is false")
+        return self
+
+    @property
+    def weights(self) -> ControlWeights:
+        """Of the losses."""
+        return ControlWeights(
+            temperature="temperature" in self.steer,
+            top_p="top_p" in self.steer,
+            temperature_margin=self.temperature_margin,
+            top_p_margin=self.top_p_margin,
+            decoding=self.decoding_weight,
+            ranking=self.ranking_weight,
+            hold=self.hold_weight,
+            absolute=self.absolute_weight,
+        )
+
+
+def control_config(values: dict[str, Any], source: str = "the control configuration") -> ControlConfig:
+    """Builds a :class:`ControlConfig`; errors as :func:`autodeco.training.config.checked_config`."""
+    return checked_config(ControlConfig, values, source)

@@ -1,0 +1,113 @@
+"""A control training run: rollouts with commands → hidden states of the frozen base → ranking → heads."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from autodeco.control.commands import digest, load_commands
+from autodeco.control.config import ControlConfig
+from autodeco.control.groups import GroupDataset, GroupedData, asked_of, collate_groups, group_rows
+from autodeco.control.versions import Versions
+from autodeco.modeling import AutoDecoForCausalLM
+from autodeco.objectives.control import ControlWeights, control
+from autodeco.training.batches import RowDataset
+from autodeco.training.hidden_states import HiddenStateStore, StoredDataset
+from autodeco.training.rows import read_rows
+from autodeco.training.run import (
+    TrainingResult,
+    collate_rows,
+    finished_result,
+    is_finished,
+    load_tokenizer,
+    pad_token_id,
+    train_on,
+    trainer_arguments,
+)
+from autodeco.training.trainer import AutoDecoTrainer, Objective
+
+logger = logging.getLogger(__name__)
+
+
+class ControlTrainer(AutoDecoTrainer):
+    """Adds the losses of decoding commands to the decoding objective.
+
+    Args:
+        weights: of the losses.
+        **kwargs: of :class:`AutoDecoTrainer`; its ``objective`` is for uncommanded rows.
+    """
+
+    def __init__(self, *, weights: ControlWeights, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._weights = weights
+
+    def _objective_of(self, inputs: dict[str, Tensor]) -> Objective:
+        return functools.partial(control, asked=asked_of(inputs), weights=self._weights, decoding=self._objective)
+
+
+def train_control(
+    config: ControlConfig, *, progress: bool = True, say: Callable[[str], None] = logger.info
+) -> TrainingResult:
+    """Trains heads to follow decoding commands. Run again with the same settings, it goes on where it was.
+
+    Args:
+        config: all settings.
+        progress: show a progress bar.
+        say: called with one sentence at each stage.
+
+    Returns:
+        The result; the heads are in ``config.output``.
+
+    Raises:
+        AutoDecoError: bad data, commands, settings or folder; a loss that is not finite; a base model that changed.
+    """
+    if is_finished(config):
+        return finished_result(config, say)
+    commands = load_commands(config.commands)
+    tokenizer, ends, max_length = load_tokenizer(config)
+
+    def grouped(source: str, split: str) -> GroupedData:
+        found = group_rows(
+            read_rows(source, config.data_split),
+            tokenizer,
+            Versions(commands, split, config.commands_per_prompt, config.positions),
+            seed=config.seed,
+            max_length=max_length,
+            completion_tokens=config.completion_tokens,
+            end_of_text_ids=ends,
+            skip_bad_rows=config.skip_bad_rows,
+        )
+        say(found.summary())
+        return found
+
+    data = grouped(config.data, "train")
+    eval_data = grouped(config.eval_data, "validation") if config.eval_data else None
+    collator = functools.partial(
+        collate_groups, collate_rows=functools.partial(collate_rows, pad_token_id=pad_token_id(tokenizer))
+    )
+
+    def make(model: AutoDecoForCausalLM, store: HiddenStateStore | None) -> ControlTrainer:
+        rows = RowDataset(data.tokens.rows) if store is None else StoredDataset(store)
+        return ControlTrainer(
+            **trainer_arguments(config, model, data.tokens, progress=progress, has_eval=eval_data is not None),
+            weights=config.weights,
+            train_dataset=GroupDataset(rows, data.groups),
+            eval_dataset=GroupDataset(RowDataset(eval_data.tokens.rows), eval_data.groups) if eval_data else None,
+            data_collator=collator,
+        )
+
+    return train_on(
+        config,
+        data.tokens,
+        tokenizer,
+        make,
+        examples=len(data.groups),
+        progress=progress,
+        say=say,
+        prompts=len(data.groups),
+        commands=digest(commands),
+    )

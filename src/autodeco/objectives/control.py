@@ -1,0 +1,227 @@
+"""The objective that teaches the heads decoding commands, beside the decoding objective of uncommanded rows.
+
+A batch holds groups: the same prompt and completion without a command and with one command each. Write ``x_t`` for
+the ``T`` or ``P`` that a head gives at token ``t`` of the completion, ``m_r`` for its mean over the completion in row
+``r``, ``0`` for the group's uncommanded row, ``sg`` for a value that no gradient reaches. A row is asked for a level
+``ℓ_r`` (0 without a command, -1 for low diversity, 1 for high; graded commands between and beyond) or for a value
+``a_r``.
+
+What is the paper's (arXiv 2510.26697): a ranking loss that asks for higher T and P under a high-diversity command than
+under none, and for lower ones under a low-diversity command, on a part of the prompts. What is this project's: that the
+mean over the completion is ranked, the margin, the levels, that the ranking does not move the uncommanded mean, the two
+other losses, and that each is a mean over its own pairs or rows::
+
+    ranking   mean over pairs i, j of a group with ℓ_i < ℓ_j of  max(0, μ (ℓ_j - ℓ_i) - (m_j - m_i)),  m_0 as sg(m_0)
+    hold      mean over commanded rows with ℓ_r = 0 of           (m_r - sg(m_0))²
+    absolute  mean over rows with a value of                     mean_t (x_t - a_r)²
+
+Each head has losses of its own: a row that is asked for a value of one head takes no part in that head's ranking and
+hold. Look-alikes (ℓ = 0) are not ranked. The losses need the heads' outputs alone, so there is one implementation; only
+the statistics that a top-p head takes in are a pass over the vocabulary, in chunks and without gradient. ``eager`` and
+``fused`` differ in the decoding objective that is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from autodeco import distribution
+from autodeco.heads import DecodingHeads
+from autodeco.objectives.eager import IGNORED, LMHead
+from autodeco.objectives.fused import chunk_size
+from autodeco.objectives.output import ObjectiveOutput
+
+
+@dataclass(frozen=True)
+class CommandedRows:
+    """What each row of a batch is asked for; all ``[B]``.
+
+    Attributes:
+        group: rows with the same number are one prompt and completion.
+        commanded: boolean; each group has exactly one row where it is false.
+        level: 0 without a command and for look-alikes.
+        temperature: the value asked for; NaN where none is.
+        top_p: likewise.
+    """
+
+    group: Tensor
+    commanded: Tensor
+    level: Tensor
+    temperature: Tensor
+    top_p: Tensor
+
+
+@dataclass(frozen=True)
+class ControlWeights:
+    """Weights and margins of the losses.
+
+    Attributes:
+        temperature: whether the temperature head is steered.
+        top_p: whether the top-p head is.
+        temperature_margin: μ of T.
+        top_p_margin: μ of P.
+        decoding: weight of the decoding objective.
+        ranking: weight of the ranking loss, of each head.
+        hold: likewise.
+        absolute: likewise.
+    """
+
+    temperature: bool = True
+    top_p: bool = True
+    temperature_margin: float = 0.2
+    top_p_margin: float = 0.1
+    decoding: float = 1.0
+    ranking: float = 1.0
+    hold: float = 1.0
+    absolute: float = 1.0
+
+
+def control(
+    heads: DecodingHeads,
+    hidden_states: Tensor,
+    lm_head_weight: LMHead,
+    labels: Tensor,
+    easy_token_draws: Tensor | None = None,
+    *,
+    asked: CommandedRows,
+    weights: ControlWeights,
+    decoding: Callable[..., ObjectiveOutput],
+) -> ObjectiveOutput:
+    """The decoding objective on uncommanded rows and the command losses on all.
+
+    Args:
+        heads: the heads to train.
+        hidden_states: ``[B, S, H]``, the input of ``lm_head``.
+        lm_head_weight: ``[V, H]``, or a function from hidden states to logits.
+        labels: ``[B, S]`` token ids, not shifted; -100 is ignored. Rows of a group have the same completion.
+        easy_token_draws: ``[B, S-1]``, of the decoding objective.
+        asked: what each row is asked for.
+        weights: of the losses.
+        decoding: an objective of ``eager`` or ``fused``, its settings bound.
+
+    Returns:
+        The weighted sum as ``loss``. All else is of the uncommanded rows, as the decoding objective returns it; the
+        command losses are in ``metrics``, with the share of pairs that are in order and the mean error of values.
+    """
+    plain = ~asked.commanded
+    own_draws = None if easy_token_draws is None else easy_token_draws[plain]
+    output = decoding(heads, hidden_states[plain], lm_head_weight, labels[plain], own_draws)
+    places = plain.nonzero().squeeze(-1)
+    values, rows = _commanded_values(heads, hidden_states, lm_head_weight, labels, asked, needs_top_p=weights.top_p)
+
+    loss = weights.decoding * output.loss
+    metrics: dict[str, Tensor] = {"decoding_loss": output.loss.detach()}
+    for head, margin in (("temperature", weights.temperature_margin), ("top_p", weights.top_p_margin)):
+        if not getattr(weights, head):
+            continue
+        plain_means = row_means(getattr(output, head), places[output.rows], len(labels))
+        means = torch.where(asked.commanded, row_means(values[head], rows, len(labels)), plain_means)
+        value = getattr(asked, head)
+        differences, levels = ranked_pairs(means, asked, value)
+        parts = {
+            "ranking": (margin * levels - differences).clamp(min=0),
+            "hold": hold_losses(means, asked, value),
+            "absolute": absolute_losses(values[head], rows, value),
+        }
+        for name, losses in parts.items():
+            if len(losses):
+                loss = loss + getattr(weights, name) * losses.mean()
+                metrics[f"{head}_{name}_loss"] = losses.detach().mean()
+        if len(differences):
+            metrics[f"{head}_in_order"] = (differences > 0).double().mean()
+        if len(parts["absolute"]):
+            metrics[f"{head}_error"] = (means.detach() - value).abs().nanmean()
+    return replace(output, loss=loss, rows=places[output.rows], metrics=metrics)
+
+
+def ranked_pairs(means: Tensor, asked: CommandedRows, value: Tensor) -> tuple[Tensor, Tensor]:
+    """The pairs of rows that the ranking loss of one head compares.
+
+    Args:
+        means: ``[B]``, means of T or P over each row's completion.
+        asked: of each row.
+        value: ``[B]``, the values asked of this head; NaN where there is none.
+
+    Returns:
+        ``m_j - m_i`` and ``ℓ_j - ℓ_i`` of each pair, ``[pairs]``. No gradient reaches an uncommanded row's mean.
+    """
+    anchored = torch.where(asked.commanded, means, means.detach())
+    ranked = value.isnan() & ((asked.level != 0) | ~asked.commanded)
+    levels = _differences(asked.level.to(means.dtype))
+    pairs = (_differences(asked.group) == 0) & (levels > 0) & ranked.unsqueeze(1) & ranked.unsqueeze(0)
+    return _differences(anchored)[pairs], levels[pairs]
+
+
+def hold_losses(means: Tensor, asked: CommandedRows, value: Tensor) -> Tensor:
+    """``(m_r - sg(m_0))²`` of every row that is to leave this head where it was, ``[rows]``.
+
+    Those are look-alikes, and commands for the other head alone. Arguments as in :func:`ranked_pairs`.
+    """
+    held = asked.commanded & (asked.level == 0) & value.isnan()
+    of_group = (_differences(asked.group) == 0) & ~asked.commanded
+    uncommanded = of_group.to(means.dtype) @ means.detach()
+    return (means - uncommanded)[held].square()
+
+
+def absolute_losses(values: Tensor, rows: Tensor, value: Tensor) -> Tensor:
+    """Mean squared distance of each token from the value asked for, of every row that is asked for one: ``[rows]``.
+
+    Args:
+        values: ``[N]``, T or P of each token.
+        rows: ``[N]``, index into the batch of each.
+        value: ``[B]``; NaN where a row is asked for none.
+    """
+    squares = (values - value[rows].nan_to_num().to(values.dtype)).square()
+    return row_means(squares, rows, len(value))[~value.isnan()]
+
+
+def row_means(values: Tensor, rows: Tensor, count: int) -> Tensor:
+    """Means ``[count]`` of ``values`` ``[N]`` by their row ``[N]``; 0 for a row without any."""
+    totals = values.new_zeros(count).index_add(0, rows, values)
+    numbers = torch.bincount(rows, minlength=count).clamp(min=1)
+    return totals / numbers
+
+
+def _differences(values: Tensor) -> Tensor:
+    """``[B, B]``: row less column."""
+    return values.unsqueeze(1) - values.unsqueeze(0)
+
+
+def _commanded_values(
+    heads: DecodingHeads,
+    hidden_states: Tensor,
+    lm_head: LMHead,
+    labels: Tensor,
+    asked: CommandedRows,
+    *,
+    needs_top_p: bool,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """T and P ``[N]`` at the tokens of commanded rows, with gradient, and the row of each token."""
+    valid = (labels[:, 1:] != IGNORED) & asked.commanded.unsqueeze(1)
+    hidden = hidden_states[:, :-1][valid].detach()
+    temperature = heads.temperature(hidden)
+    values = {"temperature": temperature}
+    if needs_top_p:
+        values["top_p"] = heads.top_p(hidden, temperature, _statistics(heads, hidden, lm_head, temperature))
+    return values, valid.nonzero()[:, 0]
+
+
+@torch.no_grad()
+def _statistics(heads: DecodingHeads, hidden: Tensor, lm_head: LMHead, temperature: Tensor) -> Tensor | None:
+    """``[N, 4]`` statistics of ``softmax(l / T)``, a chunk of the vocabulary's logits at a time."""
+    if not heads.needs_statistics:
+        return None
+    vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
+    size = chunk_size(len(hidden), vocab_size or 131_072, hidden.device)
+    found = [temperature.new_zeros(0, 4)]
+    for start in range(0, len(hidden), size):
+        own = hidden[start : start + size]
+        logits = lm_head(own) if callable(lm_head) else own @ lm_head.T
+        scaled = distribution.scale_rows(logits, temperature[start : start + size], heads.config.min_temperature)
+        assert scaled.statistics is not None
+        found.append(scaled.statistics.to(temperature.dtype))
+    return torch.cat(found)

@@ -1,0 +1,96 @@
+import functools
+import json
+
+import pytest
+import torch
+
+from autodeco.control import Target, load_commands
+from autodeco.control.groups import GroupDataset, asked_of, collate_groups, group_rows
+from autodeco.control.versions import Versions
+from autodeco.errors import DataError
+from autodeco.training.batches import RowDataset
+from autodeco.training.rows import read_rows
+from autodeco.training.run import collate_rows
+
+COUNTS = {"low": 1, "high": 1, "absolute": 1, "lookalike": 1}
+
+
+@pytest.fixture
+def group(tokenizer, rollouts):
+    versions = Versions(load_commands(), "train", COUNTS, ["system", "before", "after"])
+
+    def make(**changes):
+        settings = {"seed": 0, "max_length": 600, "completion_tokens": 10, "end_of_text_ids": {2}} | changes
+        return group_rows(read_rows(str(rollouts)), tokenizer, versions, **settings)
+
+    return make
+
+
+def completion(row):
+    return row.input_ids[row.prompt_length :]
+
+
+def test_rows_of_a_group_differ_in_the_command_alone(group, tokenizer):
+    data = group()
+    assert [len(one.rows) for one in data.groups] == [5] * 8
+    for one in data.groups:
+        rows = [data.tokens.rows[place] for place in one.rows]
+        assert one.targets[0] == Target()
+        assert len({tuple(completion(row)) for row in rows}) == 1
+        prompts = [tokenizer.decode(row.input_ids[: row.prompt_length]) for row in rows]
+        task = prompts[0].split("<|im_start|>user\n")[1].split("<|im_end|>")[0]
+        assert all(task in prompt for prompt in prompts)
+        assert len(set(prompts)) == 5
+    assert data.tokens.truncated == 6  # 9 tokens and the end of text are room enough
+    assert data.tokens.rows[1].name.endswith(")")
+
+
+def test_a_row_has_the_same_commands_whatever_is_appended_to_the_data(group, rollouts):
+    before = group().tokens.rows
+    with rollouts.open("a") as file:
+        file.write(rollouts.read_text().splitlines()[0] + "\n")
+    assert group().tokens.rows[: len(before)] == before
+    assert group(seed=1).tokens.rows != before
+
+
+def test_completions_are_cut_for_the_longest_prompt_of_the_group(group):
+    data = group(completion_tokens=500, max_length=190)
+    for one in data.groups:
+        rows = [data.tokens.rows[place] for place in one.rows]
+        assert max(len(row.input_ids) for row in rows) <= 190
+        assert len({len(completion(row)) for row in rows}) == 1
+
+
+def test_what_cannot_be_used_is_named_or_skipped(group, rollouts):
+    with rollouts.open("a") as file:
+        file.write(json.dumps({"prompt": "1+1=", "completion": "2"}) + "\n")
+    with pytest.raises(DataError, match=r"rollouts.jsonl:9: commands are placed in conversations"):
+        group()
+    data = group(skip_bad_rows=True)
+    assert len(data.groups) == 8
+    assert "this prompt is text" in data.tokens.skipped[0]
+    with pytest.raises(DataError, match=r"with a command the prompt has \d+ tokens"):
+        group(max_length=60)
+
+
+def test_a_conversation_that_is_none_is_a_bad_row(group, rollouts):
+    with rollouts.open("a") as file:
+        file.write(json.dumps({"messages": 5}) + "\n")
+    with pytest.raises(DataError, match=r"rollouts.jsonl:9: 'messages' must be a list of messages, found int"):
+        group()
+
+
+def test_batches_say_what_each_row_is_asked_for(group):
+    data = group()
+    dataset = GroupDataset(RowDataset(data.tokens.rows), data.groups)
+    batch = collate_groups([dataset[3], dataset[0]], functools.partial(collate_rows, pad_token_id=0))
+    asked = asked_of(batch)
+    assert batch["input_ids"].shape[0] == 10
+    assert asked.group.tolist() == [0] * 5 + [1] * 5
+    assert (~asked.commanded).nonzero().flatten().tolist() == [0, 5]
+    targets = [*data.groups[3].targets, *data.groups[0].targets]
+    for row, target in enumerate(targets):
+        assert asked.level[row] == target.level
+        for head in ("temperature", "top_p"):
+            expected = float("nan") if target.value(head) is None else target.value(head)
+            torch.testing.assert_close(getattr(asked, head)[row], torch.tensor(expected), equal_nan=True)

@@ -1,0 +1,161 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from autodeco.control.commands import digest, load_commands
+from autodeco.control.config import control_config
+from autodeco.control.training import train_control
+from autodeco.errors import ConfigError, DataError, RunFolderError, StoreError
+from autodeco.objectives import fused
+from autodeco.training.config import TrainingConfig
+
+
+@pytest.fixture
+def settings(tmp_path, base_folder, rollouts):
+    return {
+        "model": str(base_folder),
+        "data": str(rollouts),
+        "output": tmp_path / "run",
+        "max_steps": 6,
+        "batch_size": 2,
+        "gradient_accumulation": 1,
+        "learning_rate": 1e-2,
+        "save_steps": 3,
+        "max_length": 256,
+        "completion_tokens": 8,
+    }
+
+
+def run(settings, **changes):
+    return train_control(control_config({**settings, **changes}), progress=False)
+
+
+def weights(folder):
+    return load_file(folder / "autodeco_heads.safetensors")
+
+
+def test_a_run_logs_its_losses_and_saves_heads_with_provenance(settings):
+    result = run(settings)
+    entry = result.log[0]
+    for name in ("loss", "decoding_loss", "temperature_mean", "temperature_ranking_loss", "temperature_in_order",
+                 "temperature_hold_loss", "top_p_ranking_loss", "top_p_in_order", "tokens_per_second"):  # fmt: skip
+        assert name in entry
+    assert any("temperature_error" in entry for entry in result.log)
+    record = json.loads((settings["output"] / "autodeco_run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["data"]["prompts"] == 8
+    assert record["data"]["rows"] == 8 * 7
+    assert record["data"]["commands"] == digest(load_commands())
+    assert record["config"]["positions"] == ["system", "before", "after"]
+    assert set(weights(result.output)) > {"temp_head.mlp.0.weight"}
+    assert (settings["output"] / "hidden_states" / "store.json").exists()
+
+
+def test_the_ranking_loss_falls(settings):
+    log = run(settings, max_steps=60, commands_per_prompt={"low": 1, "high": 1}, decoding_weight=0).log
+    for head in ("temperature", "top_p"):
+        losses = [entry[f"{head}_ranking_loss"] for entry in log if f"{head}_ranking_loss" in entry]
+        assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+
+
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(settings, tmp_path, monkeypatch):
+    whole = run(settings, output=tmp_path / "whole")
+    original, calls = fused.end_to_end, []
+
+    def stops(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(fused, "end_to_end", stops)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings)
+    monkeypatch.setattr(fused, "end_to_end", original)
+    resumed = run(settings)
+    assert resumed.resumed_from == 3
+    for name, tensor in weights(whole.output).items():
+        torch.testing.assert_close(weights(resumed.output)[name], tensor, rtol=0, atol=0)
+    assert run(settings).data is None  # finished
+    with pytest.raises(RunFolderError, match=r"temperature_margin was 0\.2, is 0\.3"):
+        run(settings, temperature_margin=0.3)
+
+
+def test_from_the_store_as_by_streaming(settings, tmp_path):
+    losses = [
+        [
+            entry["loss"]
+            for entry in run(settings, output=tmp_path / store, hidden_state_store=store, easy_token_masking=0.0).log
+            if "loss" in entry
+        ]
+        for store in ("on", "off")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)  # stored states are bfloat16
+
+
+def test_one_head_alone_and_evaluation_with_validation_phrasings(settings, rollouts):
+    log = run(settings, steer=["temperature"], eval_data=str(rollouts), eval_steps=3).log
+    assert sum("eval_loss" in entry for entry in log) == 2
+    assert not [name for entry in log for name in entry if name.startswith("top_p_ranking")]
+
+
+def test_own_commands(settings, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("- {kind: low, train: [Calm down.]}\n- {kind: high, train: [Liven up.]}\n")
+    result = run(settings, commands=own, commands_per_prompt={"low": 1, "high": 1})
+    assert {row.name.split("(")[-1] for row in result.data.rows if "(" in row.name} == {
+        "low/low/en1)",
+        "high/high/en1)",
+    }
+    with pytest.raises(ConfigError, match="asks for 'graded', and the commands have none"):
+        run(settings, commands=own, output=tmp_path / "other")
+
+
+def test_an_interrupted_run_refuses_other_commands_than_it_was_begun_with(settings, tmp_path, monkeypatch):
+    own = tmp_path / "own.yaml"
+    own.write_text("- {kind: low, train: [Calm down.]}\n")
+    changes = {"commands": own, "commands_per_prompt": {"low": 1}}
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fused, "end_to_end", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, **changes)
+    own.write_text("- {kind: low, train: [Cool down.]}\n")
+    with pytest.raises(StoreError, match="are of other data"):
+        run(settings, **changes)
+
+
+def test_bad_data_and_commands_leave_no_folder_behind(settings, tmp_path):
+    empty = tmp_path / "empty.yaml"
+    empty.write_text("")
+    with pytest.raises(DataError, match="is empty"):
+        run(settings, commands=empty)
+    assert not settings["output"].exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"temperature_margin": 3}, "temperature_margin: found 3; input should be less than or equal to 2"),
+        ({"ranking_weigth": 1}, "Did you mean 'ranking_weight'"),
+        ({"positions": ["user"]}, "positions.0: found 'user'"),
+        ({"positions": []}, "positions: found"),
+        ({"commands_per_prompt": {"low": 0}}, "one at least above 0"),
+        ({"commands_per_prompt": {"lower": 1}}, "commands_per_prompt.lower"),
+        ({"steer": ["top_p"], "top_p_head": False}, "steer names top_p, and top_p_head is false"),
+    ],
+)
+def test_bad_settings(changes, message):
+    with pytest.raises(ConfigError) as raised:
+        control_config({"model": "m", "data": "d", "output": "o", **changes}, "control.yaml")
+    assert message in str(raised.value)
+    assert str(raised.value).startswith("control.yaml: ")
+
+
+def test_a_control_configuration_is_a_training_configuration():
+    assert issubclass(type(control_config({"model": "m", "data": "d", "output": "o"})), TrainingConfig)

@@ -1,0 +1,186 @@
+import functools
+
+import pytest
+import torch
+
+from autodeco.config import AutoDecoConfig
+from autodeco.heads import DecodingHeads
+from autodeco.objectives import eager, fused
+from autodeco.objectives.control import (
+    CommandedRows,
+    ControlWeights,
+    absolute_losses,
+    control,
+    hold_losses,
+    ranked_pairs,
+    row_means,
+)
+
+NAN = float("nan")
+
+
+def rows(levels, *, commanded=None, group=None, temperature=None, top_p=None):
+    count = len(levels)
+    return CommandedRows(
+        group=torch.tensor(group or [0] * count),
+        commanded=torch.tensor(commanded or [False] + [True] * (count - 1)),
+        level=torch.tensor(levels, dtype=torch.float64),
+        temperature=torch.tensor(temperature or [NAN] * count, dtype=torch.float64),
+        top_p=torch.tensor(top_p or [NAN] * count, dtype=torch.float64),
+    )
+
+
+def hinge(means, asked, value, margin):
+    differences, levels = ranked_pairs(means, asked, value)
+    return sorted((margin * levels - differences).clamp(min=0).tolist())
+
+
+def test_ranking_by_hand():
+    asked = rows([0, -1, 1])
+    means = torch.tensor([0.7, 0.65, 0.6], dtype=torch.float64)
+    # low under none: 0.1 - 0.05; high over none: 0.1 + 0.1; high over low: 0.2 + 0.05
+    assert hinge(means, asked, asked.temperature, 0.1) == pytest.approx([0.05, 0.2, 0.25])
+    far_apart = torch.tensor([0.7, 0.5, 0.9], dtype=torch.float64)
+    assert hinge(far_apart, asked, asked.temperature, 0.1) == [0, 0, 0]
+
+
+def test_graded_commands_are_ranked_among_each_other_and_need_larger_margins():
+    asked = rows([0, 0.5, 2])
+    means = torch.tensor([0.7, 0.75, 0.75], dtype=torch.float64)
+    # 0.05 is what half a level asks for; 0.2 - 0.05 and 0.15 - 0 are missing.
+    assert hinge(means, asked, asked.temperature, 0.1) == pytest.approx([0, 0.15, 0.15])
+
+
+def test_groups_look_alikes_and_rows_with_a_value_are_left_out_of_the_ranking():
+    asked = rows(
+        [0, 1, 0, 0, -1, -1],
+        group=[0, 0, 0, 1, 1, 1],
+        commanded=[False, True, True, False, True, True],
+        temperature=[NAN, NAN, NAN, NAN, NAN, 0.0],
+    )
+    differences, levels = ranked_pairs(torch.arange(6.0), asked, asked.temperature)
+    assert differences.tolist() == [1, -1]  # row 1 over row 0, row 3 over row 4
+    assert levels.tolist() == [1, 1]
+
+
+def test_no_gradient_reaches_the_uncommanded_mean():
+    asked = rows([0, -1, 1, 0])
+    means = torch.tensor([0.7, 0.7, 0.7, 0.9], dtype=torch.float64, requires_grad=True)
+    differences, levels = ranked_pairs(means, asked, asked.temperature)
+    loss = (0.1 * levels - differences).clamp(min=0).sum() + hold_losses(means, asked, asked.temperature).sum()
+    loss.backward()
+    # Low is pulled down and high up by two pairs each; the look-alike back by 2 · 0.2.
+    torch.testing.assert_close(means.grad, torch.tensor([0, 2, -2, 0.4], dtype=torch.float64))
+
+
+def test_hold_is_for_look_alikes_and_for_the_head_that_a_value_leaves_alone():
+    asked = rows([0, 0, 0, 1], temperature=[NAN, NAN, 0.3, NAN])
+    means = torch.tensor([0.7, 0.6, 0.9, 0.1], dtype=torch.float64)
+    assert hold_losses(means, asked, asked.temperature).tolist() == pytest.approx([0.01])
+    assert hold_losses(means, asked, asked.top_p).tolist() == pytest.approx([0.01, 0.04])
+
+
+def test_absolute_is_a_distance_of_tokens_not_of_means():
+    values = torch.tensor([0.2, 0.4, 1.0], dtype=torch.float64)
+    losses = absolute_losses(values, torch.tensor([1, 1, 2]), torch.tensor([NAN, 0.3, NAN], dtype=torch.float64))
+    assert losses.tolist() == pytest.approx([0.01])
+
+
+def test_row_means():
+    assert row_means(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 2]), 3).tolist() == [2, 0, 5]
+
+
+def make_case(dtype=torch.float64, vocab_size=40, hidden_size=12):
+    """Two groups of four rows; completions of 5 and of 3 tokens, at other places of their rows."""
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=hidden_size, mlp_hidden_size=16)).to(dtype)
+    hidden = torch.randn(8, 9, hidden_size, dtype=dtype)
+    weight = torch.randn(vocab_size, hidden_size, dtype=dtype)
+    labels = torch.full((8, 9), -100)
+    for row in range(8):
+        length = 5 if row < 4 else 3
+        labels[row, 9 - length - row % 2 : 9 - row % 2] = torch.randint(0, vocab_size, (length,))
+    asked = rows(
+        [0, -1, 1, 0] * 2,
+        group=[0] * 4 + [1] * 4,
+        commanded=[False, True, True, True] * 2,
+        temperature=[NAN] * 7 + [0.3],
+        top_p=[NAN] * 7 + [0.9],
+    )
+    return heads, hidden, weight, labels, asked
+
+
+@pytest.mark.parametrize("name", ["end_to_end", "released"])
+def test_eager_and_fused_decoding_give_the_same_loss_and_gradients(name, backend):
+    heads, hidden, weight, labels, asked = make_case(torch.float32)
+    found = []
+    for module in (eager, fused):
+        heads.zero_grad()
+        output = control(
+            heads, hidden, weight, labels, asked=asked, weights=ControlWeights(), decoding=getattr(module, name)
+        )
+        output.loss.backward()
+        gradients = torch.cat([parameter.grad.flatten() for parameter in heads.parameters()])
+        found.append((output.loss.detach(), gradients, dict(output.metrics)))
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-3, atol=1e-6)
+    assert found[0][2].keys() == found[1][2].keys()
+
+
+def test_the_loss_is_the_sum_of_its_parts_computed_from_the_heads():
+    """All parts again from T and P of every token, row by row."""
+    heads, hidden, weight, labels, asked = make_case()
+    weights = ControlWeights(temperature_margin=0.3, top_p_margin=0.2, decoding=0.5, ranking=2, hold=3, absolute=5)
+    decoding = functools.partial(eager.end_to_end, easy_token_masking=0.0)
+    output = control(heads, hidden, weight, labels, asked=asked, weights=weights, decoding=decoding)
+
+    plain = [0, 4]
+    expected = 0.5 * decoding(heads, hidden[plain], weight, labels[plain]).loss
+    for head, margin, value in (("temperature", 0.3, 0.3), ("top_p", 0.2, 0.9)):
+        # What decoding objectives say of a row is what the heads give there.
+        tokens = [getattr(decoding(heads, hidden[r : r + 1], weight, labels[r : r + 1]), head) for r in range(8)]
+        m = [own.mean() for own in tokens]
+        pairs = [(0, 1, 1), (2, 0, 1), (2, 1, 2), (4, 5, 1), (6, 4, 1), (6, 5, 2)]  # higher, lower, levels between
+        expected += 2 * sum((margin * levels - (m[a] - m[b])).clamp(min=0) for a, b, levels in pairs) / 6
+        expected += 3 * (m[3] - m[0]) ** 2 + 5 * (tokens[7] - value).square().mean()
+        assert output.metrics[f"{head}_error"] == pytest.approx(abs(float(m[7]) - value))
+    torch.testing.assert_close(output.loss.detach(), expected.detach())
+    assert set(output.rows.tolist()) == {0, 4}
+    assert len(output.temperature) == 8  # of uncommanded rows alone
+
+
+@pytest.mark.parametrize("head", ["temperature", "top_p"])
+def test_a_head_that_is_not_steered_gets_the_decoding_objective_alone(head):
+    heads, hidden, weight, labels, asked = make_case()
+    other = "top_p" if head == "temperature" else "temperature"
+    weights = ControlWeights(**{other: False}, decoding=0.0)
+    output = control(heads, hidden, weight, labels, asked=asked, weights=weights, decoding=fused.end_to_end)
+    output.loss.backward()
+    moved = {name.split(".")[0] for name, p in heads.named_parameters() if p.grad is not None and p.grad.abs().sum()}
+    assert moved == {"temp_head" if head == "temperature" else "top_p_head"}
+    assert not [name for name in output.metrics if name.startswith(other)]
+
+
+def test_minimising_it_separates_commands_that_the_hidden_states_tell_apart():
+    heads, _, weight, labels, asked = make_case(torch.float32)
+    kinds = torch.randn(4, 12) * 2
+    hidden = torch.randn(8, 9, 12) * 0.2 + kinds.repeat(2, 1).unsqueeze(1)
+    optimiser = torch.optim.AdamW(heads.parameters(), lr=1e-2)
+    weights = ControlWeights(decoding=0.0)
+    for _ in range(150):
+        output = control(heads, hidden, weight, labels, asked=asked, weights=weights, decoding=fused.end_to_end)
+        optimiser.zero_grad()
+        output.loss.backward()
+        optimiser.step()
+    assert output.metrics["temperature_in_order"] == output.metrics["top_p_in_order"] == 1
+    assert output.metrics["temperature_ranking_loss"] < 0.01
+
+
+def test_a_batch_without_commands_is_the_decoding_objective():
+    heads, hidden, weight, labels, _ = make_case()
+    asked = rows([0, 0], commanded=[False, False], group=[0, 1])
+    plain = fused.released(heads, hidden[[0, 4]], weight, labels[[0, 4]])
+    output = control(
+        heads, hidden[[0, 4]], weight, labels[[0, 4]], asked=asked, weights=ControlWeights(), decoding=fused.released
+    )
+    assert output.loss == plain.loss
+    assert set(output.metrics) == {"decoding_loss"}
