@@ -250,6 +250,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         labels: Tensor,
         easy_token_draws: Tensor | None = None,
         hidden_states: Tensor | None = None,
+        row_weights: Tensor | None = None,
     ) -> outputs.TrainingOutput:
         if hidden_states is None:
             assert input_ids is not None
@@ -257,7 +258,9 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         weight = lm_head.plain_weight(self)
         hidden_states = hidden_states.to(self.get_output_embeddings().weight.dtype)  # stored ones are bfloat16
         logits_of = self.compute_logits if weight is None else weight
-        result = objective(self.decoding_heads, hidden_states, logits_of, labels, easy_token_draws)
+        result = objective(
+            self.decoding_heads, hidden_states, logits_of, labels, easy_token_draws, row_weights=row_weights
+        )
         return outputs.TrainingOutput(loss=result.loss, objective=result)
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor:

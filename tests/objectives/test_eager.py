@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -121,15 +123,75 @@ def test_options_change_the_loss_the_way_they_say(objective):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("temperature_bias", [-1e4, 0.0, 1e4])
 @pytest.mark.parametrize("top_p_bias", [-1e4, 1e4])
-def test_finite_at_both_ends_of_the_ranges(objective, temperature_bias, top_p_bias):
+@pytest.mark.parametrize("row_weights", [(1.0, 1.0), (-1.0, -1.0)])
+def test_finite_at_both_ends_of_the_ranges(objective, temperature_bias, top_p_bias, row_weights):
     heads, hidden, weight, labels = make_case(spread=30.0)
     with torch.no_grad():
         heads.temp_head.mlp[2].bias.fill_(temperature_bias)
         heads.top_p_head.mlp[2].bias.fill_(top_p_bias)
-    output = objective(heads, hidden, weight, labels, torch.rand(2, 8))
+    output = objective(heads, hidden, weight, labels, torch.rand(2, 8), row_weights=torch.tensor(row_weights))
     output.loss.backward()
     assert torch.isfinite(output.loss)
     assert all(torch.isfinite(parameter.grad).all() for parameter in heads.parameters())
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_row_weights_multiply_their_rows_and_the_mean_stays_one_over_tokens(objective):
+    heads, hidden, weight, labels = make_case(torch.float64)
+    draws = torch.rand(2, 8)
+    alone = [objective(heads, hidden[b : b + 1], weight, labels[b : b + 1], draws[b : b + 1]) for b in range(2)]
+    both = objective(heads, hidden, weight, labels, draws, row_weights=torch.tensor([2.0, -0.5]))
+    torch.testing.assert_close(both.token_losses, torch.cat([2 * alone[0].token_losses, -0.5 * alone[1].token_losses]))
+    unweighted = objective(heads, hidden, weight, labels, draws)
+    alike = objective(heads, hidden, weight, labels, draws, row_weights=torch.tensor([3.0, 3.0]))
+    torch.testing.assert_close(alike.loss, 3 * unweighted.loss)
+    ones = objective(heads, hidden, weight, labels, draws, row_weights=torch.ones(2))
+    assert ones.loss == unweighted.loss
+
+
+def test_rewards_less_their_mean_give_the_policy_gradient_where_the_heads_sample_like_the_base():
+    """One token, every outcome once, weighted by its probability: the expectation over samples, without chance."""
+    vocab_size = 7
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=12, mlp_hidden_size=16, top_p_head=False)).double()
+    with torch.no_grad():
+        heads.temp_head.mlp[2].weight.zero_()
+        heads.temp_head.mlp[2].bias.zero_()  # T = 2 sigmoid(0) = 1
+    state, weight = torch.randn(12, dtype=torch.float64), torch.randn(vocab_size, 12, dtype=torch.float64)
+    reward, p = torch.randint(0, 2, (vocab_size,)).double(), (weight @ state).softmax(-1)
+    advantage = reward - (p * reward).sum()
+    output = eager.end_to_end(
+        heads,
+        state.expand(vocab_size, 2, 12),
+        weight,
+        torch.stack([torch.full((vocab_size,), -100), torch.arange(vocab_size)], dim=1),
+        dynamic_fine_tuning=False,
+        row_weights=vocab_size * p * advantage,  # the objective's mean divides by their number
+    )
+    expected_reward = ((weight @ state / heads.temperature(state)).softmax(-1) * reward).sum()
+    found = torch.autograd.grad(output.loss, list(heads.parameters()))
+    expected = torch.autograd.grad(-expected_reward, list(heads.parameters()))
+    assert expected[-1].abs() > 1e-3
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("temperature_bias", [-1e4, 0.0, 1e4])
+@pytest.mark.parametrize("top_p_bias", [-1e4, 0.0, 1e4])
+def test_a_negative_weight_can_gain_no_more_than_the_ranges_of_t_and_p_allow(temperature_bias, top_p_bias):
+    heads, hidden, weight, labels = make_case(torch.float64, spread=30.0)
+    with torch.no_grad():
+        heads.temp_head.mlp[2].bias.fill_(temperature_bias)
+        heads.top_p_head.mlp[2].bias.fill_(top_p_bias)
+    case = heads, hidden, weight, labels
+    negative = {"dynamic_fine_tuning": False, "row_weights": torch.tensor([-1.0, -1.0])}
+    valid = labels[:, 1:] != -100
+    logits = (hidden[:, :-1] @ weight.T)[valid]
+    gap = logits.amax(-1) - eager.at_targets(logits, labels[:, 1:][valid])
+    log_probability = eager.end_to_end(*case, **negative).token_losses  # less the loss of a weight of 1
+    assert (log_probability >= -(gap / heads.config.min_temperature + math.log(40) + 30 + 1e-6)).all()
+    # -log(p̃ + 1e-9) stops at 20.7 by itself, and the temperature's part has no nucleus.
+    released = eager.released(*case, **negative).token_losses
+    assert (released >= -(gap / heads.config.min_temperature + math.log(40) + 20.73)).all()
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -76,9 +76,10 @@ ROWS = {
     top_ps=st.tuples(st.floats(0.0, 0.9999), st.floats(0.0, 0.9999)),
     masking=st.sampled_from([0.0, 0.6, 1.0]),
     weighted=st.booleans(),
+    row_weight=st.sampled_from([None, 2.0, 0.0, -1.5]),
 )
 def test_losses_and_both_derivatives_are_those_of_eager_at_every_position(
-    backend, seed, objective, vocab_size, kind, temperatures, top_ps, masking, weighted
+    backend, seed, objective, vocab_size, kind, temperatures, top_ps, masking, weighted, row_weight
 ):
     torch.manual_seed(seed)
     count = 6
@@ -95,22 +96,32 @@ def test_losses_and_both_derivatives_are_those_of_eager_at_every_position(
         heads = PositionHeads(temperature.to(dtype), top_p.to(dtype), vocab_size)
         lm_head = lambda hidden, dtype=dtype: logits[hidden.squeeze(-1).long()].to(dtype)  # noqa: E731
         output = getattr(module, objective)(
-            heads, indices, lm_head, labels, draws, easy_token_masking=masking, dynamic_fine_tuning=weighted
+            heads,
+            indices,
+            lm_head,
+            labels,
+            draws,
+            row_weights=None if row_weight is None else torch.tensor([row_weight]),
+            easy_token_masking=masking,
+            dynamic_fine_tuning=weighted,
         )
         output.loss.backward()
         outputs.append(output)
         gradients.append((heads.temperatures.grad.double(), heads.top_ps.grad.double()))
     assert outputs[0].easy.equal(outputs[1].easy)
     # 1e-5 of the largest terms that are added up in it: log p̃ = log p - α (c - P) - log Z, and its derivatives.
-    torch.testing.assert_close(outputs[1].token_losses.double(), outputs[0].token_losses.double(), rtol=1e-5, atol=3e-5)
+    largest = 1 if row_weight is None else abs(row_weight)
+    losses = [output.token_losses.double() for output in outputs]
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-5, atol=3e-5 * largest)
     valid = labels[0, 1:] != -100
     targets = labels[0, 1:].clamp(min=0)
     divided = (logits - logits.amax(-1, keepdim=True)).double() / temperature.unsqueeze(-1).double()
     p = divided.softmax(-1)
     terms = (divided.gather(-1, targets.unsqueeze(-1)).squeeze(-1).abs() + (p * divided).sum(-1).abs()) / temperature
     terms += 30 * (p * divided.abs()).sum(-1) / temperature
-    assert ((gradients[1][0] - gradients[0][0]).abs() <= 1e-5 * (terms + gradients[0][0].abs()) + 1e-6)[valid].all()
-    assert ((gradients[1][1] - gradients[0][1]).abs() <= 1e-5 * 30)[valid].all()
+    by_temperature, by_top_p = ((found - wanted).abs()[valid] for wanted, found in zip(*gradients, strict=True))
+    assert (by_temperature <= (largest * 1e-5 * terms + 1e-5 * gradients[0][0].abs() + 1e-6)[valid]).all()
+    assert (by_top_p <= largest * 1e-5 * 30).all()
 
 
 @pytest.mark.parametrize("kind", ["random", "peaked", "ties"])
@@ -139,7 +150,8 @@ def test_gradients_of_real_heads(backend, objective, statistics):
     hidden, weight = torch.randn(2, 7, 8), torch.randn(1100, 8)
     labels = torch.randint(0, 1100, (2, 7))
     labels[0, :2] = -100
-    expected, found = both(objective, heads, hidden, weight, labels, torch.rand(2, 6))
+    row_weights = torch.tensor([1.5, -0.5])
+    expected, found = both(objective, heads, hidden, weight, labels, torch.rand(2, 6), row_weights=row_weights)
     assert_same(expected, found, tolerance=1e-5)
 
 

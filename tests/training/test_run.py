@@ -233,3 +233,23 @@ def test_a_resumed_run_from_the_store_ends_with_the_same_weights(settings, tmp_p
     assert resumed.resumed_from == 3
     for name, tensor in weights(whole.output).items():
         torch.testing.assert_close(weights(resumed.output)[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("store", ["off", "on"])
+def test_weights_of_rows_reach_the_objective(settings, data, monkeypatch, store):
+    """Row n weighs n - 4: found again beside its own tokens, whatever the order of the batches."""
+    rows = [{"prompt": f"{n}+{n}=", "completion": str(n), "weight": n - 4} for n in range(9)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    original, seen = fused.end_to_end, []
+
+    def recording(*args, **kwargs):
+        first = [row[row != -100][0] for row in args[3]]  # each completion is one digit
+        seen.extend(zip((int(token) for token in first), kwargs["row_weights"].tolist(), strict=True))
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(fused, "end_to_end", recording)
+    result = run(settings, hidden_state_store=store)
+    assert "weigh from -4 to 4, 4 of them less than 0" in result.data.summary()
+    zero = min(token for token, _ in seen)
+    assert {token - zero - 4 for token, _ in seen} == set(range(-4, 5))
+    assert all(token - zero - 4 == weight for token, weight in seen)

@@ -36,10 +36,11 @@ class _Predictions:
     base_probability: Tensor  # [N] of the target, under the base model
     easy: Tensor  # [N] bool: the base model's arg-max is the target
     dropped: Tensor  # [N] bool: masked as easy
+    row_weight: Tensor  # [N] of the row that the position is in
 
     def weight(self, dynamic_fine_tuning: bool) -> Tensor:
-        """DFT: the base model's own probability of the target; 1 if switched off."""
-        return self.base_probability if dynamic_fine_tuning else torch.ones_like(self.base_probability)
+        """The row's weight, times (DFT) the base model's own probability of the target."""
+        return self.row_weight * self.base_probability if dynamic_fine_tuning else self.row_weight
 
 
 def released(
@@ -49,6 +50,7 @@ def released(
     labels: Tensor,
     easy_token_draws: Tensor | None = None,
     *,
+    row_weights: Tensor | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
@@ -67,6 +69,8 @@ def released(
         labels: ``[B, S]`` token ids, not shifted (shifted inside); -100 is ignored.
         easy_token_draws: ``[B, S-1]`` uniform draws in [0, 1): an easy position is dropped where its draw is below
             ``easy_token_masking``. ``None`` drops nothing.
+        row_weights: ``[B]``, multiplies the losses of each row's tokens; negative for what should become less likely.
+            Means stay over the number of tokens, so twice the weights are twice the loss. ``None`` is 1 everywhere.
         easy_token_masking: the share of easy positions to drop.
         dynamic_fine_tuning: whether to weight by the base model's probability of the target.
         decay: α of the soft nucleus.
@@ -74,7 +78,9 @@ def released(
     Returns:
         Losses in nats a token; gradients reach ``heads.parameters()``.
     """
-    predictions = _predict(heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking)
+    predictions = _predict(
+        heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights
+    )
     weight = predictions.weight(dynamic_fine_tuning)
     kept = (~predictions.dropped).to(weight.dtype)
 
@@ -97,6 +103,7 @@ def end_to_end(
     labels: Tensor,
     easy_token_draws: Tensor | None = None,
     *,
+    row_weights: Tensor | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
@@ -106,7 +113,9 @@ def end_to_end(
     Easy-token masking and DFT (paper, section 3) apply to it as a whole. Arguments and result as in :func:`released`;
     ``temperature_loss`` and ``top_p_loss`` are ``None``.
     """
-    predictions = _predict(heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking)
+    predictions = _predict(
+        heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights
+    )
     weight = predictions.weight(dynamic_fine_tuning)
     kept = (~predictions.dropped).to(weight.dtype)
     losses = -_soft_top_p_log_probability(predictions, decay) * weight * kept
@@ -120,6 +129,7 @@ def _predict(
     labels: Tensor,
     easy_token_draws: Tensor | None,
     easy_token_masking: float,
+    row_weights: Tensor | None,
 ) -> _Predictions:
     """Runs ``lm_head`` and the heads at the positions whose next token is a label."""
     next_labels = labels[:, 1:]
@@ -140,7 +150,8 @@ def _predict(
         statistics = distribution.probability_statistics(scaled.softmax(-1)) if heads.needs_statistics else None
     top_p = heads.top_p(hidden, temperature, statistics)
     rows = valid.nonzero()[:, 0]
-    return _Predictions(rows, targets, scaled, temperature, top_p, base_probability, easy, dropped)
+    row_weight = torch.ones_like(base_probability) if row_weights is None else row_weights.to(base_probability)[rows]
+    return _Predictions(rows, targets, scaled, temperature, top_p, base_probability, easy, dropped, row_weight)
 
 
 def _soft_top_p_log_probability(predictions: _Predictions, decay: float) -> Tensor:

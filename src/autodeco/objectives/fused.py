@@ -37,13 +37,14 @@ def released(
     labels: Tensor,
     easy_token_draws: Tensor | None = None,
     *,
+    row_weights: Tensor | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
 ) -> ObjectiveOutput:
     """Same as :func:`autodeco.objectives.eager.released`, in chunks and with closed-form gradients."""
     settings = _Settings(True, easy_token_masking, dynamic_fine_tuning, decay)
-    return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws)
+    return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights)
 
 
 def end_to_end(
@@ -53,13 +54,14 @@ def end_to_end(
     labels: Tensor,
     easy_token_draws: Tensor | None = None,
     *,
+    row_weights: Tensor | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
 ) -> ObjectiveOutput:
     """Same as :func:`autodeco.objectives.eager.end_to_end`, in chunks and with closed-form gradients."""
     settings = _Settings(False, easy_token_masking, dynamic_fine_tuning, decay)
-    return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws)
+    return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights)
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,17 @@ class _Settings:
     easy_token_masking: float
     dynamic_fine_tuning: bool
     decay: float
+
+
+class _Given(NamedTuple):
+    """What is given of ``n`` positions besides their hidden states, ``[n]`` each."""
+
+    targets: Tensor
+    draws: Tensor  # easy-token draws; 1, which drops nothing, where there are none
+    weights: Tensor  # float64, of the row that the position is in
+
+    def at(self, span: slice) -> _Given:
+        return _Given(*(values[span] for values in self))
 
 
 class _Positions(NamedTuple):
@@ -106,14 +119,17 @@ def _objective(
     lm_head: LMHead,
     labels: Tensor,
     easy_token_draws: Tensor | None,
+    row_weights: Tensor | None,
 ) -> ObjectiveOutput:
     next_labels = labels[:, 1:]
     valid = next_labels != IGNORED
     places = valid.nonzero()
     hidden = _HiddenStates(hidden_states.detach(), places)
-    draws = None if easy_token_draws is None else easy_token_draws[valid]
+    targets, row = next_labels[valid], places[:, 0]
+    draws = torch.ones(len(row), device=row.device) if easy_token_draws is None else easy_token_draws[valid]
+    weights = torch.ones(len(row), device=row.device) if row_weights is None else row_weights[row]
     with torch.no_grad():
-        positions = _over_vocabulary(settings, heads, hidden, lm_head, next_labels[valid], draws)
+        positions = _over_vocabulary(settings, heads, hidden, lm_head, _Given(targets, draws, weights.double()))
 
     dtype = hidden_states.dtype if hidden_states.dtype == torch.float64 else torch.float32
     kept_count = max(1, int(positions.kept.sum()))
@@ -135,7 +151,7 @@ def _objective(
         top_p=positions.top_p.to(dtype),
         easy=positions.easy,
         token_losses=(positions.temperature_sum + positions.nucleus_sum)[:, 0].to(dtype),
-        rows=places[:, 0],
+        rows=row,
     )
 
 
@@ -155,20 +171,19 @@ def _over_vocabulary(
     heads: DecodingHeads,
     hidden: _HiddenStates,
     lm_head: LMHead,
-    targets: Tensor,
-    draws: Tensor | None,
+    given: _Given,
 ) -> _Positions:
     """Everything that takes a pass over the vocabulary, for all positions, a chunk at a time."""
     vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
-    size = _chunk_size(len(targets), vocab_size or 131_072, targets.device)
+    count = len(given.targets)
+    size = _chunk_size(count, vocab_size or 131_072, given.targets.device)
     product = _Product(lm_head)
     found: list[_Positions] = []
     start = 0
-    while start < len(targets) or not found:
+    while start < count or not found:
         span = slice(start, start + size)
         try:
-            own_draws = None if draws is None else draws[span]
-            found.append(_chunk(settings, heads, hidden.at(span), product, targets[span], own_draws))
+            found.append(_chunk(settings, heads, hidden.at(span), product, given.at(span)))
         except (MemoryError, torch.OutOfMemoryError):
             if size == 1:
                 raise
@@ -219,16 +234,15 @@ def _chunk(
     heads: DecodingHeads,
     hidden: Tensor,
     product: _Product,
-    targets: Tensor,
-    draws: Tensor | None,
+    given: _Given,
 ) -> _Positions:
     temperature = heads.temperature(hidden)
     logits, buffer = product.logits(hidden)
     divisor = temperature.clamp(min=heads.config.min_temperature)
-    rows = chunk_rows(logits, divisor, targets, statistics=heads.needs_statistics, buffer=buffer)
-    kept = torch.ones_like(rows.easy) if draws is None else ~(rows.easy & (draws < settings.easy_token_masking))
+    rows = chunk_rows(logits, divisor, given.targets, statistics=heads.needs_statistics, buffer=buffer)
+    kept = ~(rows.easy & (given.draws < settings.easy_token_masking))
     top_p = heads.top_p(hidden, temperature, rows.statistics)
-    weight = rows.base_probability if settings.dynamic_fine_tuning else torch.ones_like(rows.base_probability)
+    weight = given.weights * rows.base_probability if settings.dynamic_fine_tuning else given.weights
     temperature_sum, nucleus_sum = _sums(settings, rows, top_p, weight, kept)
     statistics = temperature.new_zeros(len(temperature), 0) if rows.statistics is None else rows.statistics
     return _Positions(temperature, top_p, statistics, rows.easy, kept, temperature_sum, nucleus_sum)

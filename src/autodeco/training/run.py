@@ -217,7 +217,7 @@ def _make_trainer(
         row_names=[row.name for row in data.rows],
         model=model,
         args=_training_arguments(config, has_eval=eval_data is not None),
-        train_dataset=RowDataset(data.rows) if store is None else StoredDataset(store),
+        train_dataset=RowDataset(data.rows) if store is None else StoredDataset(store, [r.weight for r in data.rows]),
         eval_dataset=RowDataset(eval_data.rows) if eval_data else None,
         data_collator=functools.partial(_collate, pad_token_id=pad_token_id or 0),
         callbacks=[LogFile(config.output), FiniteGradients(), *([ProgressBar()] if progress else [])],

@@ -48,7 +48,8 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
         labels = inputs["labels"]
         draws = self._easy_token_draws(labels) if model.training else None
         # Through the (possibly wrapped) model's forward, so that gradients are synchronised across devices.
-        given = {name: inputs[name] for name in ("hidden_states", "input_ids", "attention_mask") if name in inputs}
+        names = ("hidden_states", "input_ids", "attention_mask", "row_weights")
+        given = {name: inputs[name] for name in names if name in inputs}
         output = model(**given, labels=labels, objective=self._objective, easy_token_draws=draws)
         if not torch.isfinite(output.loss):
             raise TrainingError(self._not_finite(output.objective, inputs["row"]))
