@@ -40,11 +40,13 @@ def test_released_matches_the_authors_losses_and_every_gradient(golden, name):
         assert error < 1e-5, f"{name}: {error:.2e}"
 
 
+@pytest.mark.parametrize("soft_nucleus", ["inclusive", "exclusive"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_gradients_pass_gradcheck(objective):
+def test_gradients_pass_gradcheck(objective, soft_nucleus):
     heads, hidden, weight, labels = make_case(torch.float64, vocab_size=11, hidden_size=5, length=4)
     draws = torch.rand(2, 3, dtype=torch.float64)
     names = [name for name, _ in heads.named_parameters()]
+    detached = []  # T and statistics as the top-p head takes them: no gradient is to flow there, so they stand still
 
     def loss(*values):
         parameters = dict(zip(names, values, strict=True))
@@ -56,10 +58,15 @@ def test_gradients_pass_gradcheck(objective):
                 _Method(heads, method), {f"heads.{k}": v for k, v in parameters.items()}, args
             )
 
+        def top_p(h, *inputs):
+            if not detached:
+                detached.extend(inputs)
+            return call(original[1], h, *detached)
+
         heads.temperature = lambda h: call(original[0], h)
-        heads.top_p = lambda *args: call(original[1], *args)
+        heads.top_p = top_p
         try:
-            return objective(heads, hidden, weight, labels, draws).loss
+            return objective(heads, hidden, weight, labels, draws, soft_nucleus=soft_nucleus).loss
         finally:
             del heads.temperature, heads.top_p
 
@@ -76,7 +83,8 @@ class _Method(torch.nn.Module):
         return self.method(*args)
 
 
-def test_end_to_end_is_the_papers_equations_written_out():
+@pytest.mark.parametrize("soft_nucleus", ["inclusive", "exclusive"])
+def test_end_to_end_is_the_papers_equations_written_out(soft_nucleus):
     heads, hidden, weight, labels = make_case()
     draws = torch.rand(2, 8)
     losses, kept = [], 0
@@ -94,11 +102,14 @@ def test_end_to_end_is_the_papers_equations_written_out():
             top_p = heads.top_p(hidden[b, t], temperature, probability_statistics(p))
             order = p.argsort(descending=True)
             mask = torch.empty_like(p)
-            mask[order] = torch.exp(-30 * (p[order].cumsum(0) - top_p).clamp(min=0))
+            cumulative = p[order].cumsum(0)
+            if soft_nucleus == "exclusive":
+                cumulative = torch.cat([torch.zeros(1), cumulative[:-1]])
+            mask[order] = torch.exp(-30 * (cumulative - top_p).clamp(min=0))
             soft = p * mask / ((p * mask).sum() + 1e-9)
             losses.append(-base[y] * soft[y].log())
             kept += 1
-    output = eager.end_to_end(heads, hidden, weight, labels, draws)
+    output = eager.end_to_end(heads, hidden, weight, labels, draws, soft_nucleus=soft_nucleus)
     torch.testing.assert_close(output.loss, sum(losses) / kept, rtol=1e-5, atol=1e-6)
 
 

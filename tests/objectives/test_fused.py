@@ -77,15 +77,17 @@ ROWS = {
     masking=st.sampled_from([0.0, 0.6, 1.0]),
     weighted=st.booleans(),
     row_weight=st.sampled_from([None, 2.0, 0.0, -1.5]),
+    soft_nucleus=st.sampled_from(["inclusive", "exclusive"]),
 )
 def test_losses_and_both_derivatives_are_those_of_eager_at_every_position(
-    backend, seed, objective, vocab_size, kind, temperatures, top_ps, masking, weighted, row_weight
+    backend, seed, objective, vocab_size, kind, temperatures, top_ps, masking, weighted, row_weight, soft_nucleus
 ):
     torch.manual_seed(seed)
     count = 6
     logits = ROWS[kind](count, vocab_size)
     temperature = torch.linspace(*temperatures, count)
-    top_p = torch.linspace(*top_ps, count)
+    # Off round numbers: where P is the very sum of some equal probabilities, either side's derivative is right.
+    top_p = torch.linspace(*top_ps, count) * 0.9998 + 1e-5
     labels = torch.randint(0, vocab_size, (1, count + 1))
     labels[0, 1:3] = logits[:2].argmax(-1)
     labels[0, 5] = -100
@@ -104,6 +106,7 @@ def test_losses_and_both_derivatives_are_those_of_eager_at_every_position(
             row_weights=None if row_weight is None else torch.tensor([row_weight]),
             easy_token_masking=masking,
             dynamic_fine_tuning=weighted,
+            soft_nucleus=soft_nucleus,
         )
         output.loss.backward()
         outputs.append(output)
@@ -124,8 +127,9 @@ def test_losses_and_both_derivatives_are_those_of_eager_at_every_position(
     assert (by_top_p <= largest * 1e-5 * 30).all()
 
 
+@pytest.mark.parametrize("soft_nucleus", ["inclusive", "exclusive"])
 @pytest.mark.parametrize("kind", ["random", "peaked", "ties"])
-def test_the_largest_vocabulary(backend, kind):
+def test_the_largest_vocabulary(backend, kind, soft_nucleus):
     torch.manual_seed(0)
     logits = ROWS[kind](2, 262_144)
     case = torch.arange(3.0).view(1, 3, 1), torch.tensor([[0, int(logits[0].argmax()), 262_143]])
@@ -133,7 +137,8 @@ def test_the_largest_vocabulary(backend, kind):
     for module, dtype in ((eager, torch.float64), (fused, torch.float32)):
         heads = PositionHeads(torch.tensor([0.7, 1.3], dtype=dtype), torch.tensor([0.9, 0.95], dtype=dtype), 262_144)
         lm_head = lambda hidden, dtype=dtype: logits[hidden.squeeze(-1).long()].to(dtype)  # noqa: E731
-        output = module.end_to_end(heads, case[0], lm_head, case[1], dynamic_fine_tuning=False)
+        options = {"dynamic_fine_tuning": False, "soft_nucleus": soft_nucleus}
+        output = module.end_to_end(heads, case[0], lm_head, case[1], **options)
         output.loss.backward()
         found.append([output.loss.detach(), heads.temperatures.grad, heads.top_ps.grad])
     for one, other in zip(*found, strict=True):
@@ -167,15 +172,18 @@ def row(logits, temperature, dtype=torch.float32):
 @pytest.mark.parametrize("vocab_size", [600, 20_000])
 @pytest.mark.parametrize("temperature", [0.01, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("top_p", [0.0, 0.5, 0.95, 0.999, 1.0])
-def test_closed_form_derivatives_match_autograd(vocab_size, temperature, top_p):
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_closed_form_derivatives_match_autograd(vocab_size, temperature, top_p, exclusive):
     logits = torch.randn(6, vocab_size, dtype=torch.float64) * 3
     targets = torch.cat([logits[:3].argmax(-1), torch.randint(0, vocab_size, (3,))])
     t = torch.full((6,), temperature, dtype=torch.float64, requires_grad=True)
     p = torch.full((6,), top_p, dtype=torch.float64, requires_grad=True)
-    found = soft_nucleus_terms(row(logits, t.detach(), torch.float64), targets, p.detach(), 30.0, 1e-9)
+    rows = row(logits, t.detach(), torch.float64)
+    found = soft_nucleus_terms(rows, targets, p.detach(), 30.0, 1e-9, exclusive=exclusive)
     log_p = (logits / t.unsqueeze(-1)).log_softmax(-1)
     order = log_p.exp().sort(dim=-1, descending=True, stable=True)
-    excess = (order.values.cumsum(-1) - p.unsqueeze(-1)).relu()
+    cumulative = order.values.cumsum(-1) - (order.values if exclusive else 0)
+    excess = (cumulative - p.unsqueeze(-1)).relu()
     log_m = torch.zeros_like(excess).scatter(-1, order.indices, -30 * excess)
     normaliser = (log_p + log_m).exp().sum(-1) + 1e-9
     expected = (log_p + log_m).gather(-1, targets.unsqueeze(-1)).squeeze(-1) - normaliser.log()

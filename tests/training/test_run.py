@@ -43,10 +43,11 @@ def weights(folder):
     return load_file(folder / "autodeco_heads.safetensors")
 
 
+@pytest.mark.parametrize("soft_nucleus", ["inclusive", "exclusive"])
 @pytest.mark.parametrize("objective", ["end_to_end", "released"])
-def test_training_lowers_the_loss_and_leaves_the_base_alone(settings, objective):
+def test_training_lowers_the_loss_and_leaves_the_base_alone(settings, objective, soft_nucleus):
     before = base_checksum(AutoDecoForCausalLM.from_base(settings["model"]))
-    result = run(settings, objective=objective, max_steps=30, easy_token_masking=0.0)
+    result = run(settings, objective=objective, soft_nucleus=soft_nucleus, max_steps=30, easy_token_masking=0.0)
     model = AutoDecoForCausalLM.from_pretrained(result.output)
     assert base_checksum(model) == before
     losses = [entry["loss"] for entry in result.log if "loss" in entry]
@@ -114,6 +115,16 @@ def test_another_run_in_the_folder_is_refused(settings):
     run(settings)
     with pytest.raises(RunFolderError, match=r"holds another run \(learning_rate was 0.01, is 0.02\)"):
         run(settings, learning_rate=0.02)
+
+
+def test_a_run_from_before_a_setting_existed_had_its_default(settings):
+    output = run(settings).output
+    record = json.loads((output / "autodeco_run.json").read_text())
+    del record["config"]["soft_nucleus"]
+    (output / "autodeco_run.json").write_text(json.dumps(record))
+    assert run(settings).data is None  # finished
+    with pytest.raises(RunFolderError, match=r"soft_nucleus was 'inclusive', is 'exclusive'"):
+        run(settings, soft_nucleus="exclusive")
 
 
 def test_a_folder_of_something_else_is_refused(settings, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ SOFT_TOP_P_DECAY = 30.0  # α
 EPSILON = 1e-9
 IGNORED = -100
 
+SoftNucleus = Literal["inclusive", "exclusive"]
 LMHead = Tensor | Callable[[Tensor], Tensor]
 
 
@@ -54,6 +56,7 @@ def released(
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
+    soft_nucleus: SoftNucleus = "inclusive",
 ) -> ObjectiveOutput:
     """The objective of the authors' released code: ``temperature_loss + top_p_loss``.
 
@@ -74,6 +77,9 @@ def released(
         easy_token_masking: the share of easy positions to drop.
         dynamic_fine_tuning: whether to weight by the base model's probability of the target.
         decay: α of the soft nucleus.
+        soft_nucleus: whether the cumulative sum that decays a token includes the token (``"inclusive"``, the paper's)
+            or ends before it (``"exclusive"``, the rule of hard top-p); see
+            :func:`autodeco.distribution.soft_nucleus_log_weights`.
 
     Returns:
         Losses in nats a token; gradients reach ``heads.parameters()``.
@@ -88,7 +94,7 @@ def released(
     temperature_losses = -log_probability * weight * kept
     temperature_loss = temperature_losses.sum() / kept.sum().clamp(min=1)
 
-    top_p_losses = -(_soft_top_p_log_probability(predictions, decay).exp() + EPSILON).log() * weight
+    top_p_losses = -(_soft_top_p_log_probability(predictions, decay, soft_nucleus).exp() + EPSILON).log() * weight
     top_p_loss = top_p_losses.sum() / max(1, len(weight))
 
     return _output(
@@ -107,6 +113,7 @@ def end_to_end(
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
+    soft_nucleus: SoftNucleus = "inclusive",
 ) -> ObjectiveOutput:
     """The paper's objective: one cross-entropy of ``p̃``, the distribution after temperature and soft top-p.
 
@@ -118,7 +125,7 @@ def end_to_end(
     )
     weight = predictions.weight(dynamic_fine_tuning)
     kept = (~predictions.dropped).to(weight.dtype)
-    losses = -_soft_top_p_log_probability(predictions, decay) * weight * kept
+    losses = -_soft_top_p_log_probability(predictions, decay, soft_nucleus) * weight * kept
     return _output(predictions, losses.sum() / kept.sum().clamp(min=1), losses)
 
 
@@ -154,12 +161,13 @@ def _predict(
     return _Predictions(rows, targets, scaled, temperature, top_p, base_probability, easy, dropped, row_weight)
 
 
-def _soft_top_p_log_probability(predictions: _Predictions, decay: float) -> Tensor:
+def _soft_top_p_log_probability(predictions: _Predictions, decay: float, soft_nucleus: SoftNucleus) -> Tensor:
     """``log p̃_y``, ``[N]``, with ``p̃ = p m / (Σ p m + ε)``: the target after temperature and soft nucleus."""
     log_probabilities = predictions.scaled_logits.log_softmax(-1)
     probabilities = log_probabilities.exp()
     top_p = distribution.as_working_precision(predictions.top_p)
-    log_weights = distribution.soft_nucleus_log_weights(probabilities, top_p, decay)
+    exclusive = soft_nucleus == "exclusive"
+    log_weights = distribution.soft_nucleus_log_weights(probabilities, top_p, decay, exclusive=exclusive)
     normaliser = (probabilities * log_weights.exp()).sum(-1) + EPSILON
     return at_targets(log_probabilities + log_weights, predictions.targets) - normaliser.log()
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from autodeco.heads import DecodingHeads
 from autodeco.memory import free_memory
-from autodeco.objectives.eager import EASY_TOKEN_MASKING, EPSILON, IGNORED, SOFT_TOP_P_DECAY, LMHead
+from autodeco.objectives.eager import EASY_TOKEN_MASKING, EPSILON, IGNORED, SOFT_TOP_P_DECAY, LMHead, SoftNucleus
 from autodeco.objectives.output import ObjectiveOutput
 from autodeco.objectives.rows import ChunkRows, chunk_rows
 
@@ -41,9 +41,10 @@ def released(
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
+    soft_nucleus: SoftNucleus = "inclusive",
 ) -> ObjectiveOutput:
     """Same as :func:`autodeco.objectives.eager.released`, in chunks and with closed-form gradients."""
-    settings = _Settings(True, easy_token_masking, dynamic_fine_tuning, decay)
+    settings = _Settings(True, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive")
     return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights)
 
 
@@ -58,9 +59,10 @@ def end_to_end(
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
+    soft_nucleus: SoftNucleus = "inclusive",
 ) -> ObjectiveOutput:
     """Same as :func:`autodeco.objectives.eager.end_to_end`, in chunks and with closed-form gradients."""
-    settings = _Settings(False, easy_token_masking, dynamic_fine_tuning, decay)
+    settings = _Settings(False, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive")
     return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights)
 
 
@@ -70,6 +72,7 @@ class _Settings:
     easy_token_masking: float
     dynamic_fine_tuning: bool
     decay: float
+    exclusive: bool  # the soft nucleus's cumulative sum ends before the token
 
 
 class _Given(NamedTuple):
@@ -253,10 +256,10 @@ def _sums(settings: _Settings, rows: ChunkRows, top_p: Tensor, weight: Tensor, k
     kept_weight = weight * kept
     zeros = torch.zeros_like(weight)
     if not settings.separate_temperature_loss:
-        terms = rows.soft_nucleus(top_p, kept_weight != 0, settings.decay, EPSILON)
+        terms = rows.soft_nucleus(top_p, kept_weight != 0, settings.decay, EPSILON, settings.exclusive)
         return torch.stack([zeros] * 3, 1), -torch.stack(list(terms), 1) * kept_weight.unsqueeze(1)
     temperature_sum = [-rows.log_probability * kept_weight, -rows.by_temperature * kept_weight, zeros]
-    terms = rows.soft_nucleus(top_p, weight != 0, settings.decay, EPSILON)
+    terms = rows.soft_nucleus(top_p, weight != 0, settings.decay, EPSILON, settings.exclusive)
     # -log(p̃ + ε), as released: its slope is p̃ / (p̃ + ε) times that of -log p̃.
     soft_p = terms.log_probability.exp()
     scale = weight * soft_p / (soft_p + EPSILON)

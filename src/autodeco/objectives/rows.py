@@ -29,7 +29,9 @@ class ChunkRows(Protocol):
     by_temperature: Tensor  # [n] float64, derivative of log_probability
     statistics: Tensor | None  # [n, 4] float32
 
-    def soft_nucleus(self, top_p: Tensor, wanted: Tensor, decay: float, epsilon: float) -> SoftNucleusTerms:
+    def soft_nucleus(
+        self, top_p: Tensor, wanted: Tensor, decay: float, epsilon: float, exclusive: bool
+    ) -> SoftNucleusTerms:
         """``log p̃_y`` with its derivatives; zeros where ``wanted`` ``[n]`` is false."""
         ...
 
@@ -79,10 +81,12 @@ class _KernelRows:
         self.statistics = scaled.statistics
         self._kernels, self._rows, self._targets = kernels, rows, targets
 
-    def soft_nucleus(self, top_p: Tensor, wanted: Tensor, decay: float, epsilon: float) -> SoftNucleusTerms:
+    def soft_nucleus(
+        self, top_p: Tensor, wanted: Tensor, decay: float, epsilon: float, exclusive: bool
+    ) -> SoftNucleusTerms:
         rows: KernelRows = self._rows
         terms = self._kernels.soft_nucleus(
-            rows, self._targets, top_p.double(), wanted, decay, epsilon, _SMALLEST_PROBABILITY
+            rows, self._targets, top_p.double(), wanted, decay, epsilon, _SMALLEST_PROBABILITY, exclusive=exclusive
         )
         return SoftNucleusTerms(*terms.unbind(-1))
 
@@ -109,9 +113,13 @@ class _TorchRows:
         self.statistics = distribution.probability_statistics(p) if statistics else None
         self._rows, self._targets = rows, targets
 
-    def soft_nucleus(self, top_p: Tensor, wanted: Tensor, decay: float, epsilon: float) -> SoftNucleusTerms:
+    def soft_nucleus(
+        self, top_p: Tensor, wanted: Tensor, decay: float, epsilon: float, exclusive: bool
+    ) -> SoftNucleusTerms:
         chosen = wanted.nonzero().squeeze(-1)
         rows = self._rows if len(chosen) == len(wanted) else self._rows.select(chosen)
-        found = soft_nucleus.soft_nucleus_terms(rows, self._targets[chosen], top_p[chosen], decay, epsilon)
+        found = soft_nucleus.soft_nucleus_terms(
+            rows, self._targets[chosen], top_p[chosen], decay, epsilon, exclusive=exclusive
+        )
         zeros = found.log_probability.new_zeros(3, len(wanted))
         return SoftNucleusTerms(*(row.index_copy(0, chosen, values) for row, values in zip(zeros, found, strict=True)))

@@ -35,6 +35,9 @@ class TrainingConfig(BaseModel):
     easy_token_masking: float = Field(0.6, ge=0, le=1, description="share of easy tokens left out of the loss")
     dynamic_fine_tuning: bool = Field(True, description="weight by the base model's probability of the target")
     soft_top_p_decay: float = Field(30.0, gt=0, le=1000, description="α: how fast the soft nucleus decays")
+    soft_nucleus: Literal["inclusive", "exclusive"] = Field(
+        "inclusive", description="whether its cumulative sum includes the token; exclusive: hard top-p's rule"
+    )
 
     max_steps: int = Field(400, ge=1, description="optimiser steps")
     learning_rate: float = Field(5e-6, gt=0, le=1, description="peak learning rate of AdamW")

@@ -141,7 +141,8 @@ def _is_finished(config: TrainingConfig) -> bool:
         return False
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
-        earlier = record["config"]
+        # A setting that this version has added was not there to be changed: such a run had its default.
+        earlier = {name: field.default for name, field in TrainingConfig.model_fields.items()} | record["config"]
     except (json.JSONDecodeError, KeyError, TypeError):
         raise RunFolderError(f"{record_path} is damaged. Choose another --output, or delete the folder.") from None
     now = config.model_dump(mode="json")
@@ -210,6 +211,7 @@ def _make_trainer(
         easy_token_masking=config.easy_token_masking,
         dynamic_fine_tuning=config.dynamic_fine_tuning,
         decay=config.soft_top_p_decay,
+        soft_nucleus=config.soft_nucleus,
     )
     pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     trainer = AutoDecoTrainer(
