@@ -63,6 +63,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         temperature_head: bool = True,
         top_p_head: bool = True,
         statistics_features: bool = True,
+        temperature_features: bool = False,
         **kwargs: Any,
     ) -> AutoDecoForCausalLM:
         """Puts heads on a base model: new ones, or those given.
@@ -76,6 +77,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             temperature_head: whether new heads include one for temperature.
             top_p_head: whether new heads include one for top-p.
             statistics_features: whether a new top-p head sees statistics of the logits.
+            temperature_features: whether a new temperature head does.
             **kwargs: for Transformers' ``from_pretrained`` (``dtype``, ``device_map``, ``attn_implementation``, ...).
 
         Raises:
@@ -97,6 +99,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
                     temperature_head=temperature_head,
                     top_p_head=top_p_head,
                     statistics_features=statistics_features,
+                    temperature_features=temperature_features,
                     base_model_name_or_path=name,
                     base_model_revision=revision,
                 )

@@ -12,8 +12,8 @@ from autodeco.objectives import eager
 OBJECTIVES = [eager.released, eager.end_to_end]
 
 
-def make_case(dtype=torch.float32, vocab_size=40, hidden_size=12, length=9, spread=3.0):
-    heads = DecodingHeads(AutoDecoConfig(hidden_size=hidden_size, mlp_hidden_size=16)).to(dtype)
+def make_case(dtype=torch.float32, vocab_size=40, hidden_size=12, length=9, spread=3.0, **settings):
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=hidden_size, mlp_hidden_size=16, **settings)).to(dtype)
     hidden = torch.randn(2, length, hidden_size, dtype=dtype)
     weight = torch.randn(vocab_size, hidden_size, dtype=dtype) * spread / hidden_size**0.5
     labels = torch.randint(0, vocab_size, (2, length))
@@ -63,7 +63,7 @@ def test_gradients_pass_gradcheck(objective, soft_nucleus):
                 detached.extend(inputs)
             return call(original[1], h, *detached)
 
-        heads.temperature = lambda h: call(original[0], h)
+        heads.temperature = lambda *args: call(original[0], *args)
         heads.top_p = top_p
         try:
             return objective(heads, hidden, weight, labels, draws, soft_nucleus=soft_nucleus).loss
@@ -84,8 +84,9 @@ class _Method(torch.nn.Module):
 
 
 @pytest.mark.parametrize("soft_nucleus", ["inclusive", "exclusive"])
-def test_end_to_end_is_the_papers_equations_written_out(soft_nucleus):
-    heads, hidden, weight, labels = make_case()
+@pytest.mark.parametrize("temperature_features", [False, True])
+def test_end_to_end_is_the_papers_equations_written_out(soft_nucleus, temperature_features):
+    heads, hidden, weight, labels = make_case(temperature_features=temperature_features)
     draws = torch.rand(2, 8)
     losses, kept = [], 0
     for b in range(2):
@@ -97,7 +98,7 @@ def test_end_to_end_is_the_papers_equations_written_out(soft_nucleus):
             base = logits.softmax(-1)
             if logits.argmax() == y and draws[b, t] < 0.6:
                 continue
-            temperature = heads.temperature(hidden[b, t])
+            temperature = heads.temperature(hidden[b, t], probability_statistics(base))
             p = (logits / temperature).softmax(-1)
             top_p = heads.top_p(hidden[b, t], temperature, probability_statistics(p))
             order = p.argsort(descending=True)

@@ -41,14 +41,17 @@ class PositionHeads(torch.nn.Module):
     Hidden states are ``[..., 1]`` indices of positions.
     """
 
-    needs_statistics = False
+    needs_statistics = needs_base_statistics = False
 
     def __init__(self, temperature, top_p, vocab_size):
         super().__init__()
         self.config = AutoDecoConfig(hidden_size=1, vocab_size=vocab_size)
         self.temperatures, self.top_ps = torch.nn.Parameter(temperature), torch.nn.Parameter(top_p)
 
-    def temperature(self, hidden):
+    def base_statistics(self, logits):
+        return None
+
+    def temperature(self, hidden, base_statistics):
         return self.temperatures[hidden.squeeze(-1).long()]
 
     def top_p(self, hidden, temperature, statistics):
@@ -147,11 +150,11 @@ def test_the_largest_vocabulary(backend, kind, soft_nucleus):
 
 @pytest.mark.parametrize("objective", ["released", "end_to_end"])
 @pytest.mark.parametrize("statistics", [True, False])
-def test_gradients_of_real_heads(backend, objective, statistics):
+@pytest.mark.parametrize("temperature_features", [True, False])
+def test_gradients_of_real_heads(backend, objective, statistics, temperature_features):
     torch.manual_seed(0)
-    heads = DecodingHeads(
-        AutoDecoConfig(hidden_size=8, vocab_size=1100, mlp_hidden_size=16, statistics_features=statistics)
-    )
+    features = {"statistics_features": statistics, "temperature_features": temperature_features}
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=8, vocab_size=1100, mlp_hidden_size=16, **features))
     hidden, weight = torch.randn(2, 7, 8), torch.randn(1100, 8)
     labels = torch.randint(0, 1100, (2, 7))
     labels[0, :2] = -100

@@ -174,6 +174,19 @@ def test_one_head_alone(settings, absent):
     assert getattr(model.autodeco_config, absent) is False
 
 
+@pytest.mark.parametrize("store", ["off", "on"])
+def test_temperature_features_are_trained_and_decoded_with(settings, store):
+    output = run(settings, temperature_features=True, hidden_state_store=store).output
+    model = AutoDecoForCausalLM.from_pretrained(output)
+    torch.manual_seed(0)
+    before = AutoDecoForCausalLM.from_base(settings["model"], temperature_features=True).decoding_heads
+    trained, new = (heads.temp_head.mlp[0].weight[:, -4:] for heads in (model.decoding_heads, before))
+    assert trained.shape == (256, 4)
+    assert not trained.equal(new)
+    traced = model.generate(torch.tensor([[1, 5, 9]]), max_new_tokens=5, do_sample=True, trace=True)
+    assert ((traced.temperature > 0) & (traced.temperature < 2)).all()
+
+
 def test_training_can_start_from_heads(settings, tmp_path):
     first = run(settings).output
     second = run(settings, heads=str(first), output=tmp_path / "second", learning_rate=1e-9).output

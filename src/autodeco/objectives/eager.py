@@ -151,7 +151,7 @@ def _predict(
         dropped = torch.zeros_like(easy)
         if easy_token_draws is not None:
             dropped = easy & (easy_token_draws[valid] < easy_token_masking)
-    temperature = heads.temperature(hidden)
+    temperature = heads.temperature(hidden, heads.base_statistics(logits))
     scaled = distribution.scale(logits, temperature, heads.config.min_temperature)
     with torch.no_grad():
         statistics = distribution.probability_statistics(scaled.softmax(-1)) if heads.needs_statistics else None

@@ -23,7 +23,8 @@ from autodeco.objectives.rows import ChunkRows, chunk_rows
 
 # Logits of a chunk, where memory allows: 64 MB of float32. Matrix products of fewer rows are slower, of more no faster.
 _CHUNK_ELEMENTS = 16_777_216
-# Bytes that a chunk takes for each of its logits at most: those of the kernels are 8 (bfloat16 logits and scaled ones),
+# Bytes that a chunk takes for each of its logits at most: those of the kernels are 8 (bfloat16 logits and scaled ones;
+# 4 more for a temperature head that takes statistics),
 # those of PyTorch's operations with their temporary results up to 40.
 _BYTES_PER_ELEMENT = {"cpu": 12, "other": 40}
 # Positions whose heads are differentiated at once.
@@ -94,7 +95,8 @@ class _Positions(NamedTuple):
 
     temperature: Tensor
     top_p: Tensor
-    statistics: Tensor  # [n, 4]; [n, 0] where the heads take none
+    base_statistics: Tensor  # [n, 4], what the temperature head takes; [n, 0] where it takes none
+    statistics: Tensor  # [n, 4], what the top-p head takes; [n, 0] likewise
     easy: Tensor
     kept: Tensor
     temperature_sum: Tensor  # [n, 3]; zeros where the objective has one loss
@@ -239,16 +241,26 @@ def _chunk(
     product: _Product,
     given: _Given,
 ) -> _Positions:
-    temperature = heads.temperature(hidden)
     logits, buffer = product.logits(hidden)
+    base_statistics = heads.base_statistics(logits)
+    temperature = heads.temperature(hidden, base_statistics)
     divisor = temperature.clamp(min=heads.config.min_temperature)
     rows = chunk_rows(logits, divisor, given.targets, statistics=heads.needs_statistics, buffer=buffer)
     kept = ~(rows.easy & (given.draws < settings.easy_token_masking))
     top_p = heads.top_p(hidden, temperature, rows.statistics)
     weight = given.weights * rows.base_probability if settings.dynamic_fine_tuning else given.weights
     temperature_sum, nucleus_sum = _sums(settings, rows, top_p, weight, kept)
-    statistics = temperature.new_zeros(len(temperature), 0) if rows.statistics is None else rows.statistics
-    return _Positions(temperature, top_p, statistics, rows.easy, kept, temperature_sum, nucleus_sum)
+    none = temperature.new_zeros(len(temperature), 0)
+    return _Positions(
+        temperature,
+        top_p,
+        base_statistics=none if base_statistics is None else base_statistics,
+        statistics=none if rows.statistics is None else rows.statistics,
+        easy=rows.easy,
+        kept=kept,
+        temperature_sum=temperature_sum,
+        nucleus_sum=nucleus_sum,
+    )
 
 
 def _sums(settings: _Settings, rows: ChunkRows, top_p: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
@@ -281,7 +293,8 @@ def _with_head_gradients(
     for start in range(0, len(hidden.places), _HEADS_CHUNK):
         span = slice(start, start + _HEADS_CHUNK)
         own = hidden.at(span)
-        temperature = heads.temperature(own)
+        base_statistics = positions.base_statistics[span] if heads.needs_base_statistics else None
+        temperature = heads.temperature(own, base_statistics)
         statistics = positions.statistics[span] if heads.needs_statistics else None
         top_p = heads.top_p(own, temperature, statistics)
         pairs = ((temperature, by_temperature[span]), (top_p, by_top_p[span]))

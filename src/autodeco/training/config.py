@@ -32,6 +32,7 @@ class TrainingConfig(BaseModel):
     temperature_head: bool = Field(True, description="train a temperature head")
     top_p_head: bool = Field(True, description="train a top-p head")
     statistics_features: bool = Field(True, description="let the top-p head see statistics of the logits")
+    temperature_features: bool = Field(False, description="let the temperature head see them, too")
     easy_token_masking: float = Field(0.6, ge=0, le=1, description="share of easy tokens left out of the loss")
     dynamic_fine_tuning: bool = Field(True, description="weight by the base model's probability of the target")
     soft_top_p_decay: float = Field(30.0, gt=0, le=1000, description="α: how fast the soft nucleus decays")

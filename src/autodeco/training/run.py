@@ -193,6 +193,7 @@ def _load_model(config: TrainingConfig) -> AutoDecoForCausalLM:
         temperature_head=config.temperature_head,
         top_p_head=config.top_p_head,
         statistics_features=config.statistics_features,
+        temperature_features=config.temperature_features,
         dtype=config.dtype,
     )
 
