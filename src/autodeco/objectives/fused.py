@@ -23,9 +23,8 @@ from autodeco.objectives.rows import ChunkRows, chunk_rows
 
 # Logits of a chunk, where memory allows: 64 MB of float32. Matrix products of fewer rows are slower, of more no faster.
 _CHUNK_ELEMENTS = 16_777_216
-# Bytes that a chunk takes for each of its logits at most: those of the kernels are 8 (bfloat16 logits and scaled ones;
-# 4 more for a temperature head that takes statistics),
-# those of PyTorch's operations with their temporary results up to 40.
+# Bytes that a chunk takes for each of its logits at most: those of the kernels are 8 (bfloat16 logits and scaled ones),
+# 4 more where the temperature head takes statistics; those of PyTorch's operations with temporary results up to 40.
 _BYTES_PER_ELEMENT = {"cpu": 12, "other": 40}
 # Positions whose heads are differentiated at once.
 _HEADS_CHUNK = 4096
@@ -251,16 +250,9 @@ def _chunk(
     weight = given.weights * rows.base_probability if settings.dynamic_fine_tuning else given.weights
     temperature_sum, nucleus_sum = _sums(settings, rows, top_p, weight, kept)
     none = temperature.new_zeros(len(temperature), 0)
-    return _Positions(
-        temperature,
-        top_p,
-        base_statistics=none if base_statistics is None else base_statistics,
-        statistics=none if rows.statistics is None else rows.statistics,
-        easy=rows.easy,
-        kept=kept,
-        temperature_sum=temperature_sum,
-        nucleus_sum=nucleus_sum,
-    )
+    base_statistics = none if base_statistics is None else base_statistics
+    statistics = none if rows.statistics is None else rows.statistics
+    return _Positions(temperature, top_p, base_statistics, statistics, rows.easy, kept, temperature_sum, nucleus_sum)
 
 
 def _sums(settings: _Settings, rows: ChunkRows, top_p: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
