@@ -136,12 +136,14 @@ def test_options_change_the_loss_the_way_they_say(objective):
 @pytest.mark.parametrize("temperature_bias", [-1e4, 0.0, 1e4])
 @pytest.mark.parametrize("top_p_bias", [-1e4, 1e4])
 @pytest.mark.parametrize("row_weights", [(1.0, 1.0), (-1.0, -1.0)])
-def test_finite_at_both_ends_of_the_ranges(objective, temperature_bias, top_p_bias, row_weights):
+@pytest.mark.parametrize("importance_ratio_cap", [None, 10.0])
+def test_finite_at_both_ends_of_the_ranges(objective, temperature_bias, top_p_bias, row_weights, importance_ratio_cap):
     heads, hidden, weight, labels = make_case(spread=30.0)
     with torch.no_grad():
         heads.temp_head.mlp[2].bias.fill_(temperature_bias)
         heads.top_p_head.mlp[2].bias.fill_(top_p_bias)
-    output = objective(heads, hidden, weight, labels, torch.rand(2, 8), row_weights=torch.tensor(row_weights))
+    options = {"row_weights": torch.tensor(row_weights), "importance_ratio_cap": importance_ratio_cap}
+    output = objective(heads, hidden, weight, labels, torch.rand(2, 8), **options)
     output.loss.backward()
     assert torch.isfinite(output.loss)
     assert all(torch.isfinite(parameter.grad).all() for parameter in heads.parameters())
@@ -161,13 +163,17 @@ def test_row_weights_multiply_their_rows_and_the_mean_stays_one_over_tokens(obje
     assert ones.loss == unweighted.loss
 
 
-def test_rewards_less_their_mean_give_the_policy_gradient_where_the_heads_sample_like_the_base():
-    """One token, every outcome once, weighted by its probability: the expectation over samples, without chance."""
+@pytest.mark.parametrize(("temperature", "importance_ratio_cap"), [(1.0, None), (1.0, 1e6), (0.6, 1e6), (1.7, 1e6)])
+def test_rewards_less_their_mean_give_the_policy_gradient(temperature, importance_ratio_cap):
+    """One token, every outcome once, weighted by its probability: the expectation over samples, without chance.
+
+    Without the importance ratio only where the heads sample like the base.
+    """
     vocab_size = 7
     heads = DecodingHeads(AutoDecoConfig(hidden_size=12, mlp_hidden_size=16, top_p_head=False)).double()
     with torch.no_grad():
         heads.temp_head.mlp[2].weight.zero_()
-        heads.temp_head.mlp[2].bias.zero_()  # T = 2 sigmoid(0) = 1
+        heads.temp_head.mlp[2].bias.fill_(math.log(temperature / (2 - temperature)))  # T = 2 sigmoid(.)
     state, weight = torch.randn(12, dtype=torch.float64), torch.randn(vocab_size, 12, dtype=torch.float64)
     reward, p = torch.randint(0, 2, (vocab_size,)).double(), (weight @ state).softmax(-1)
     advantage = reward - (p * reward).sum()
@@ -177,6 +183,7 @@ def test_rewards_less_their_mean_give_the_policy_gradient_where_the_heads_sample
         weight,
         torch.stack([torch.full((vocab_size,), -100), torch.arange(vocab_size)], dim=1),
         dynamic_fine_tuning=False,
+        importance_ratio_cap=importance_ratio_cap,
         row_weights=vocab_size * p * advantage,  # the objective's mean divides by their number
     )
     expected_reward = ((weight @ state / heads.temperature(state)).softmax(-1) * reward).sum()
@@ -184,7 +191,28 @@ def test_rewards_less_their_mean_give_the_policy_gradient_where_the_heads_sample
     expected = torch.autograd.grad(-expected_reward, list(heads.parameters()))
     assert expected[-1].abs() > 1e-3
     for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_importance_ratios_are_of_each_parts_own_distribution_and_truncated(objective):
+    heads, hidden, weight, labels = make_case(torch.float64)
+    case = heads, hidden, weight, labels
+    options = {"dynamic_fine_tuning": False}
+    valid = labels[:, 1:] != -100
+    base = eager.at_targets((hidden[:, :-1] @ weight.T)[valid].log_softmax(-1), labels[:, 1:][valid])
+    plain = objective(*case, **options)
+    if objective is eager.released:
+        divided = (hidden[:, :-1] @ weight.T)[valid] / plain.temperature.unsqueeze(-1)
+        first = -eager.at_targets(divided.log_softmax(-1), labels[:, 1:][valid])
+        second = plain.token_losses - first  # -log(p̃ + 1e-9)
+        parts = [(first, (-first).exp()), (second, (-second).exp() - 1e-9)]
+    else:
+        parts = [(plain.token_losses, (-plain.token_losses).exp())]
+    for cap in (0.5, 1e6):
+        expected = sum(loss * (probability / base.exp()).clamp(max=cap) for loss, probability in parts)
+        found = objective(*case, **options, importance_ratio_cap=cap)
+        torch.testing.assert_close(found.token_losses, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("temperature_bias", [-1e4, 0.0, 1e4])

@@ -35,14 +35,19 @@ class _Predictions:
     scaled_logits: Tensor  # [N, V] l / T
     temperature: Tensor  # [N]
     top_p: Tensor  # [N]
-    base_probability: Tensor  # [N] of the target, under the base model
+    base_log_probability: Tensor  # [N] of the target, under the base model
     easy: Tensor  # [N] bool: the base model's arg-max is the target
     dropped: Tensor  # [N] bool: masked as easy
     row_weight: Tensor  # [N] of the row that the position is in
 
-    def weight(self, dynamic_fine_tuning: bool) -> Tensor:
-        """The row's weight, times (DFT) the base model's own probability of the target."""
-        return self.row_weight * self.base_probability if dynamic_fine_tuning else self.row_weight
+    def weight(self, log_probability: Tensor, dynamic_fine_tuning: bool, ratio_cap: float | None) -> Tensor:
+        """The row's weight; times (DFT) the base's probability of the target; times the truncated importance ratio."""
+        weight = self.row_weight
+        if dynamic_fine_tuning:
+            weight = weight * self.base_log_probability.exp()
+        if ratio_cap is not None:
+            weight = weight * (log_probability.detach() - self.base_log_probability).exp().clamp(max=ratio_cap)
+        return weight
 
 
 def released(
@@ -53,6 +58,7 @@ def released(
     easy_token_draws: Tensor | None = None,
     *,
     row_weights: Tensor | None = None,
+    importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
@@ -74,6 +80,8 @@ def released(
             ``easy_token_masking``. ``None`` drops nothing.
         row_weights: ``[B]``, multiplies the losses of each row's tokens; negative for what should become less likely.
             Means stay over the number of tokens, so twice the weights are twice the loss. ``None`` is 1 everywhere.
+        importance_ratio_cap: weight each position by the ratio of the target's probability in the part's distribution
+            (``softmax(l / T)``, ``p̃``) to the base's, detached, at most this; ``None`` does not.
         easy_token_masking: the share of easy positions to drop.
         dynamic_fine_tuning: whether to weight by the base model's probability of the target.
         decay: α of the soft nucleus.
@@ -87,14 +95,15 @@ def released(
     predictions = _predict(
         heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights
     )
-    weight = predictions.weight(dynamic_fine_tuning)
-    kept = (~predictions.dropped).to(weight.dtype)
-
     log_probability = at_targets(predictions.scaled_logits.log_softmax(-1), predictions.targets)
+    kept = (~predictions.dropped).to(log_probability.dtype)
+    weight = predictions.weight(log_probability, dynamic_fine_tuning, importance_ratio_cap)
     temperature_losses = -log_probability * weight * kept
     temperature_loss = temperature_losses.sum() / kept.sum().clamp(min=1)
 
-    top_p_losses = -(_soft_top_p_log_probability(predictions, decay, soft_nucleus).exp() + EPSILON).log() * weight
+    log_probability = _soft_top_p_log_probability(predictions, decay, soft_nucleus)
+    weight = predictions.weight(log_probability, dynamic_fine_tuning, importance_ratio_cap)
+    top_p_losses = -(log_probability.exp() + EPSILON).log() * weight
     top_p_loss = top_p_losses.sum() / max(1, len(weight))
 
     return _output(
@@ -110,6 +119,7 @@ def end_to_end(
     easy_token_draws: Tensor | None = None,
     *,
     row_weights: Tensor | None = None,
+    importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
@@ -123,9 +133,9 @@ def end_to_end(
     predictions = _predict(
         heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights
     )
-    weight = predictions.weight(dynamic_fine_tuning)
-    kept = (~predictions.dropped).to(weight.dtype)
-    losses = -_soft_top_p_log_probability(predictions, decay, soft_nucleus) * weight * kept
+    log_probability = _soft_top_p_log_probability(predictions, decay, soft_nucleus)
+    kept = (~predictions.dropped).to(log_probability.dtype)
+    losses = -log_probability * predictions.weight(log_probability, dynamic_fine_tuning, importance_ratio_cap) * kept
     return _output(predictions, losses.sum() / kept.sum().clamp(min=1), losses)
 
 
@@ -146,7 +156,7 @@ def _predict(
     with torch.no_grad():
         logits = lm_head(hidden) if callable(lm_head) else hidden @ lm_head.T
         logits = distribution.as_working_precision(logits)
-        base_probability = at_targets(logits.softmax(-1), targets)
+        base_log_probability = at_targets(logits.log_softmax(-1), targets)
         easy = logits.argmax(-1) == targets if len(targets) else torch.zeros_like(targets, dtype=torch.bool)
         dropped = torch.zeros_like(easy)
         if easy_token_draws is not None:
@@ -157,8 +167,10 @@ def _predict(
         statistics = distribution.probability_statistics(scaled.softmax(-1)) if heads.needs_statistics else None
     top_p = heads.top_p(hidden, temperature, statistics)
     rows = valid.nonzero()[:, 0]
-    row_weight = torch.ones_like(base_probability) if row_weights is None else row_weights.to(base_probability)[rows]
-    return _Predictions(rows, targets, scaled, temperature, top_p, base_probability, easy, dropped, row_weight)
+    row_weight = torch.ones_like(base_log_probability)
+    if row_weights is not None:
+        row_weight = row_weights.to(base_log_probability)[rows]
+    return _Predictions(rows, targets, scaled, temperature, top_p, base_log_probability, easy, dropped, row_weight)
 
 
 def _soft_top_p_log_probability(predictions: _Predictions, decay: float, soft_nucleus: SoftNucleus) -> Tensor:

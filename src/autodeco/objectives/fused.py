@@ -19,6 +19,7 @@ from autodeco.heads import DecodingHeads
 from autodeco.memory import free_memory
 from autodeco.objectives.eager import EASY_TOKEN_MASKING, EPSILON, IGNORED, SOFT_TOP_P_DECAY, LMHead, SoftNucleus
 from autodeco.objectives.output import ObjectiveOutput
+from autodeco.objectives.product import ChunkProduct
 from autodeco.objectives.rows import ChunkRows, chunk_rows
 
 # Logits of a chunk, where memory allows: 64 MB of float32. Matrix products of fewer rows are slower, of more no faster.
@@ -38,13 +39,16 @@ def released(
     easy_token_draws: Tensor | None = None,
     *,
     row_weights: Tensor | None = None,
+    importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
     soft_nucleus: SoftNucleus = "inclusive",
 ) -> ObjectiveOutput:
     """Same as :func:`autodeco.objectives.eager.released`, in chunks and with closed-form gradients."""
-    settings = _Settings(True, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive")
+    settings = _Settings(
+        True, importance_ratio_cap, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive"
+    )
     return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights)
 
 
@@ -56,19 +60,23 @@ def end_to_end(
     easy_token_draws: Tensor | None = None,
     *,
     row_weights: Tensor | None = None,
+    importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
     soft_nucleus: SoftNucleus = "inclusive",
 ) -> ObjectiveOutput:
     """Same as :func:`autodeco.objectives.eager.end_to_end`, in chunks and with closed-form gradients."""
-    settings = _Settings(False, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive")
+    settings = _Settings(
+        False, importance_ratio_cap, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive"
+    )
     return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights)
 
 
 @dataclass(frozen=True)
 class _Settings:
     separate_temperature_loss: bool  # released, rather than end_to_end
+    importance_ratio_cap: float | None
     easy_token_masking: float
     dynamic_fine_tuning: bool
     decay: float
@@ -181,7 +189,7 @@ def _over_vocabulary(
     vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
     count = len(given.targets)
     size = _chunk_size(count, vocab_size or 131_072, given.targets.device)
-    product = _Product(lm_head)
+    product = ChunkProduct(lm_head)
     found: list[_Positions] = []
     start = 0
     while start < count or not found:
@@ -192,7 +200,7 @@ def _over_vocabulary(
             if size == 1:
                 raise
             size = max(1, size // 2)
-            product = _Product(lm_head)
+            product = ChunkProduct(lm_head)
             continue
         start += size
     return _Positions(*map(torch.cat, zip(*found, strict=True)))
@@ -206,38 +214,11 @@ def _chunk_size(count: int, vocab_size: int, device: torch.device) -> int:
     return max(1, math.ceil(count / math.ceil(count / size))) if count else 1  # all alike: no small one at the end
 
 
-class _Product:
-    """``lm_head`` of one chunk after the other, into the same memory: fresh pages cost CPUs more than the product."""
-
-    def __init__(self, lm_head: LMHead) -> None:
-        self._lm_head = lm_head
-        self._logits: Tensor | None = None
-        self._scaled: Tensor | None = None
-
-    def logits(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits ``[n, V]`` and, on CPUs, a float32 buffer of that shape to work in (the logits' own where it can)."""
-        if callable(self._lm_head):
-            logits = self._lm_head(hidden)
-        else:
-            weight = self._lm_head.detach()
-            shape = (len(hidden), len(weight))
-            if self._logits is None or self._logits.shape != shape:
-                self._logits = torch.empty(shape, dtype=torch.result_type(hidden, weight), device=hidden.device)
-            logits = torch.mm(hidden, weight.T, out=self._logits)
-            if logits.dtype == torch.float32:
-                return logits, logits
-        if logits.device.type != "cpu":
-            return logits, None
-        if self._scaled is None or self._scaled.shape != logits.shape:
-            self._scaled = torch.empty(logits.shape)
-        return logits, self._scaled
-
-
 def _chunk(
     settings: _Settings,
     heads: DecodingHeads,
     hidden: Tensor,
-    product: _Product,
+    product: ChunkProduct,
     given: _Given,
 ) -> _Positions:
     logits, buffer = product.logits(hidden)
@@ -247,7 +228,7 @@ def _chunk(
     rows = chunk_rows(logits, divisor, given.targets, statistics=heads.needs_statistics, buffer=buffer)
     kept = ~(rows.easy & (given.draws < settings.easy_token_masking))
     top_p = heads.top_p(hidden, temperature, rows.statistics)
-    weight = given.weights * rows.base_probability if settings.dynamic_fine_tuning else given.weights
+    weight = given.weights * rows.base_log_probability.exp() if settings.dynamic_fine_tuning else given.weights
     temperature_sum, nucleus_sum = _sums(settings, rows, top_p, weight, kept)
     none = temperature.new_zeros(len(temperature), 0)
     base_statistics = none if base_statistics is None else base_statistics
@@ -261,14 +242,25 @@ def _sums(settings: _Settings, rows: ChunkRows, top_p: Tensor, weight: Tensor, k
     zeros = torch.zeros_like(weight)
     if not settings.separate_temperature_loss:
         terms = rows.soft_nucleus(top_p, kept_weight != 0, settings.decay, EPSILON, settings.exclusive)
-        return torch.stack([zeros] * 3, 1), -torch.stack(list(terms), 1) * kept_weight.unsqueeze(1)
-    temperature_sum = [-rows.log_probability * kept_weight, -rows.by_temperature * kept_weight, zeros]
+        own_weight = kept_weight * _ratio(settings, rows, terms.log_probability)
+        return torch.stack([zeros] * 3, 1), -torch.stack(list(terms), 1) * own_weight.unsqueeze(1)
+    own_weight = kept_weight * _ratio(settings, rows, rows.log_probability)
+    temperature_sum = [-rows.log_probability * own_weight, -rows.by_temperature * own_weight, zeros]
     terms = rows.soft_nucleus(top_p, weight != 0, settings.decay, EPSILON, settings.exclusive)
     # -log(p̃ + ε), as released: its slope is p̃ / (p̃ + ε) times that of -log p̃.
+    weight = weight * _ratio(settings, rows, terms.log_probability)
     soft_p = terms.log_probability.exp()
     scale = weight * soft_p / (soft_p + EPSILON)
     nucleus_sum = [-(soft_p + EPSILON).log() * weight, -terms.by_temperature * scale, -terms.by_top_p * scale]
     return torch.stack(temperature_sum, 1), torch.stack(nucleus_sum, 1)
+
+
+def _ratio(settings: _Settings, rows: ChunkRows, log_probability: Tensor) -> Tensor:
+    """The truncated importance ratio of each target ``[n]``; 1 where the objective has none."""
+    if settings.importance_ratio_cap is None:
+        return torch.ones_like(log_probability)
+    ratio = (log_probability - rows.base_log_probability).exp()
+    return ratio.clamp(max=settings.importance_ratio_cap)
 
 
 def _with_head_gradients(

@@ -24,7 +24,7 @@ class ChunkRows(Protocol):
     """``n`` rows of logits at their temperatures, with a target token each. All results without gradient."""
 
     easy: Tensor  # [n] bool: the arg-max is the target
-    base_probability: Tensor  # [n] float64, of the target at temperature 1
+    base_log_probability: Tensor  # [n] float64, of the target at temperature 1
     log_probability: Tensor  # [n] float64, of the target at the row's temperature
     by_temperature: Tensor  # [n] float64, derivative of log_probability
     statistics: Tensor | None  # [n, 4] float32
@@ -75,7 +75,7 @@ class _KernelRows:
         divisor = rows.temperature.double()
         distance = at_targets(rows.scaled, targets).double() - largest
         self.easy = scaled.argmax == targets
-        self.base_probability = (base_target - scaled.base_largest.double()).exp() / scaled.base_normaliser
+        self.base_log_probability = base_target - scaled.base_largest.double() - scaled.base_normaliser.log()
         self.log_probability = distance - normaliser.log()
         self.by_temperature = -(distance - weighted / normaliser) / divisor
         self.statistics = scaled.statistics
@@ -99,7 +99,7 @@ class _TorchRows:
         shifted = distribution.as_working_precision(logits)
         shifted = shifted - shifted.amax(-1, keepdim=True)
         base_normaliser = shifted.clamp(min=_SMALLEST_LOG).exp_().sum(-1, dtype=torch.float64)
-        self.base_probability = at_targets(shifted, targets).double().exp() / base_normaliser
+        self.base_log_probability = at_targets(shifted, targets).double() - base_normaliser.log()
         divisor = temperature.to(shifted.dtype)
         p = (shifted / divisor.unsqueeze(-1)).clamp_(min=_SMALLEST_LOG).exp_()
         normaliser = p.sum(-1, dtype=torch.float64)

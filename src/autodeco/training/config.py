@@ -35,6 +35,9 @@ class TrainingConfig(BaseModel):
     temperature_features: bool = Field(False, description="let the temperature head see them, too")
     easy_token_masking: float = Field(0.6, ge=0, le=1, description="share of easy tokens left out of the loss")
     dynamic_fine_tuning: bool = Field(True, description="weight by the base model's probability of the target")
+    importance_ratio_cap: float | None = Field(
+        None, gt=0, le=1e6, description="weight by the heads' probability of the target over the base's, at most this"
+    )
     soft_top_p_decay: float = Field(30.0, gt=0, le=1000, description="α: how fast the soft nucleus decays")
     soft_nucleus: Literal["inclusive", "exclusive"] = Field(
         "inclusive", description="whether its cumulative sum includes the token; exclusive: hard top-p's rule"

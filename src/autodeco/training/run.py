@@ -211,6 +211,7 @@ def _make_trainer(
         getattr(objectives.fused, config.objective),
         easy_token_masking=config.easy_token_masking,
         dynamic_fine_tuning=config.dynamic_fine_tuning,
+        importance_ratio_cap=config.importance_ratio_cap,
         decay=config.soft_top_p_decay,
         soft_nucleus=config.soft_nucleus,
     )
