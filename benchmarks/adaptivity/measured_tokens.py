@@ -69,29 +69,30 @@ def _measured(model_name: str, dtype: str, data: list[Path], most_tokens: int, s
     """Runs the base over as many trajectories as have about so many tokens."""
     model = AutoDecoForCausalLM.from_base(model_name, dtype=dtype)
     tokenizer = load_tokenizer(model_name)
-    trajectories = [one for path in data for one in read_trajectories(path, model, tokenizer)]
-    rows = [{**values, "place": place} for place, values in enumerate(_rows(data))]
-    outcomes = {one.tokens.name: bool(row["correct"]) for one, row in zip(trajectories, rows, strict=True)}
-    weights = {trajectories[row["place"]].tokens.name: row["weight"] for row in weighted_by_advantage(rows)}
-    unverified = {one.tokens.name for one, row in zip(trajectories, rows, strict=True) if row["correct"] is None}
-    chosen = choose([one for one in trajectories if one.tokens.name not in unverified], most_tokens, seed)
+    rows = list(_verified(data))
+    outcomes = {row["name"]: float(row["correct"]) for row in rows}
+    advantages = {row["name"]: row["weight"] for row in weighted_by_advantage(rows)}
+    trajectories = [one for path in data for one in read_trajectories(path, model, tokenizer, skip_bad_rows=True)]
+    chosen = choose([one for one in trajectories if one.tokens.name in outcomes], most_tokens, seed)
     problems = {problem: number for number, problem in enumerate(sorted({one.problem for one in chosen}))}
     parts = []
     for forced in teacher_forced(model, chosen, lambda done, total: print(f"\r{done}/{total}", end="", flush=True)):
         one = chosen[forced.trajectory]
         name, count = one.tokens.name, len(forced.targets)
-        constants = (problems[one.problem], float(outcomes[name]), weights.get(name, 0.0))
+        constants = (problems[one.problem], outcomes[name], advantages.get(name, 0.0))
         parts.append(Tokens(*_of_logits(model, forced), *(torch.full((count,), value) for value in constants)))
     print()
     return Tokens(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 
-def _rows(data: list[Path]) -> Iterator[dict[str, Any]]:
+def _verified(data: list[Path]) -> Iterator[dict[str, Any]]:
+    """The rows that have a verdict, with the names that trajectories go by."""
     for path in data:
         for number, row in read_jsonl(path):
             if "correct" not in row:
                 raise DataError(f"{path}:{number}: no 'correct'. Give rollouts as `autodeco rollout` writes them.")
-            yield row
+            if row["correct"] is not None:
+                yield {**row, "name": f"{path}:{number}"}
 
 
 def _of_logits(model: AutoDecoForCausalLM, forced: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ from autodeco.errors import TrainingError
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.objectives import ObjectiveOutput
 
-# (heads, hidden states, lm_head, labels, easy-token draws) → losses; the settings are bound already.
+# (heads, hidden states, lm_head, labels, easy-token draws, row_weights=...) → losses; the settings are bound already.
 Objective = Callable[..., ObjectiveOutput]
 
 

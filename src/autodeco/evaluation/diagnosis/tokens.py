@@ -168,10 +168,11 @@ def guessed_beta(slopes: Tensor) -> Tensor:
 def values_between(values: Tensor, slopes: Tensor, betas: Tensor) -> Tensor:
     """``g`` at any β of each token, from its values and slopes on :data:`GRID`: the cubic that has both at both ends.
 
-    Off the true value by less than 0.01 nats on logits of language models. Gradients reach ``betas``.
+    Off the true value by less than 0.01 nats (normal logits of standard deviation 0.3 to 10). Gradients reach
+    ``betas``.
 
     Args:
-        values: ``[n, G]``, as :func:`on_grid` gives them; any linear combination of tokens will do as well.
+        values: ``[n, G]``, as :func:`on_grid` gives them.
         slopes: ``[n, G]``.
         betas: ``[n]``, taken at the grid's ends beyond them.
 
