@@ -140,6 +140,21 @@ def test_soft_nucleus_is_one_inside_and_decays_with_the_excess():
     torch.testing.assert_close(log_weights, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_exclusive_soft_nucleus_spares_the_token_that_crosses():
+    probabilities = torch.tensor([[0.1, 0.6, 0.3]])
+    log_weights = distribution.soft_nucleus_log_weights(probabilities, torch.tensor([0.7]), exclusive=True)
+    expected = -30 * torch.tensor([[0.2, 0.0, 0.0]])  # sums before each token 0.9, 0, 0.6
+    torch.testing.assert_close(log_weights, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("top_p", [0.0, 0.1, 0.5, 0.9, 0.999, 1.0])
+def test_exclusive_soft_nucleus_becomes_the_hard_one_as_it_decays_faster(top_p):
+    logits = torch.randn(20, 300, dtype=torch.float64) * 3
+    threshold = torch.full((20,), top_p, dtype=torch.float64)
+    log_weights = distribution.soft_nucleus_log_weights(logits.softmax(-1), threshold, decay=1e9, exclusive=True)
+    assert (log_weights > -0.5).equal(distribution.nucleus_mask(logits, threshold))
+
+
 def test_half_precision_and_non_contiguous_inputs_give_float32(backend):
     for dtype in (torch.bfloat16, torch.float16):
         logits = torch.randn(3, 40, 2).to(dtype).transpose(1, 2)

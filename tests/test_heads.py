@@ -5,7 +5,7 @@ import torch
 
 from autodeco import distribution
 from autodeco.config import AutoDecoConfig
-from autodeco.heads import DecodingHeads
+from autodeco.heads import DecodingHeads, RowOptions
 
 
 def make_heads(**settings):
@@ -25,6 +25,9 @@ def test_parameter_names_and_shapes_are_the_released_ones():
         "top_p_head.mlp.2.bias": (1,),
     }
     assert make_heads(statistics_features=False).top_p_head.mlp[0].weight.shape == (256, 17)
+    with_features = make_heads(temperature_features=True).named_parameters()
+    shapes["temp_head.mlp.0.weight"] = (256, 20)
+    assert {name: tuple(parameter.shape) for name, parameter in with_features} == shapes
 
 
 def test_ranges_hold_at_extreme_inputs():
@@ -69,15 +72,42 @@ def test_statistics_features_reach_the_top_p_head():
     assert without[0] == without[1]
 
 
+def test_temperature_features_are_statistics_of_the_base_distribution():
+    heads = make_heads(temperature_features=True)
+    hidden = torch.randn(1, 16).expand(2, -1)
+    logits = torch.stack([torch.zeros(50), torch.zeros(50).index_fill(0, torch.tensor([3]), 20.0)])
+    shaped = heads.shape(hidden, logits)
+    assert shaped.temperature[0] != shaped.temperature[1]
+    statistics = distribution.probability_statistics(logits.softmax(-1))
+    features = torch.cat([hidden, statistics], dim=-1)
+    torch.testing.assert_close(shaped.temperature, 2 * heads.temp_head.mlp(features).squeeze(-1).sigmoid())
+    without = make_heads().shape(hidden, logits).temperature
+    assert without[0] == without[1]
+    with pytest.raises(ValueError, match="none were given"):
+        heads.temperature(hidden)
+
+
+def test_temperature_features_take_effect_where_rows_have_options_and_one_head_is_alone():
+    heads = make_heads(temperature_features=True, top_p_head=False)
+    hidden, logits = torch.randn(3, 16), torch.randn(3, 50) * 5
+    options = RowOptions(torch.tensor([True, True, False]), torch.tensor([float("inf"), 0.5, float("inf")]))
+    expected = heads.temperature(hidden, distribution.probability_statistics(logits.softmax(-1)))
+    found = heads.shape(hidden, logits, options).temperature
+    torch.testing.assert_close(found, torch.stack([expected[0], expected[1].clamp(max=0.5), torch.tensor(1.0)]))
+    assert not make_heads(temperature_features=True, temperature_head=False).needs_base_statistics
+
+
 def test_bfloat16_hidden_states_are_taken_in_the_heads_precision():
     shaped = make_heads().shape(torch.randn(2, 16).bfloat16(), torch.randn(2, 50).bfloat16())
     assert shaped.temperature.dtype == shaped.top_p.dtype == shaped.logits.dtype == torch.float32
 
 
 @pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("temperature_features", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_frozen_heads_shape_in_one_call_what_they_shape_step_by_step(statistics, dtype):
-    heads = DecodingHeads(AutoDecoConfig(hidden_size=16, vocab_size=3000, statistics_features=statistics))
+def test_frozen_heads_shape_in_one_call_what_they_shape_step_by_step(statistics, temperature_features, dtype):
+    features = {"statistics_features": statistics, "temperature_features": temperature_features}
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=16, vocab_size=3000, **features))
     hidden, logits = torch.randn(2, 5, 16).to(dtype), (torch.randn(2, 5, 3000) * 4).to(dtype)
     with torch.no_grad():
         for parameter in heads.parameters():

@@ -25,6 +25,8 @@ class AutoDecoConfig:
         top_p_head: whether there is a top-p head; without it ``P = 1`` and no token is cut.
         statistics_features: whether the top-p head also sees four statistics of ``softmax(l / T)``
             (the released heads do; equation 4 of the paper alone does not).
+        temperature_features: whether the temperature head also sees the same four statistics, of ``softmax(l)``: its
+            own T is not known yet. Neither the paper's nor the released heads do; the released layouts cannot hold it.
         mlp_hidden_size: width of each head's hidden layer.
         max_temperature: ``T = max_temperature * sigmoid(.)``; 2 in the paper (equation 3).
         min_temperature: logits are never divided by less than this; 0.01 in the released code.
@@ -41,6 +43,7 @@ class AutoDecoConfig:
     temperature_head: bool = True
     top_p_head: bool = True
     statistics_features: bool = True
+    temperature_features: bool = False
     mlp_hidden_size: int = 256
     max_temperature: float = 2.0
     min_temperature: float = 0.01
@@ -55,7 +58,7 @@ class AutoDecoConfig:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"{name} must be a positive whole number, found {value!r}.")
-        for name in ("temperature_head", "top_p_head", "statistics_features"):
+        for name in ("temperature_head", "top_p_head", "statistics_features", "temperature_features"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, found {getattr(self, name)!r}.")
         if not (self.temperature_head or self.top_p_head):
@@ -69,6 +72,11 @@ class AutoDecoConfig:
                 f"the temperature range must satisfy 0.001 <= min_temperature < max_temperature <= 100, found "
                 f"min_temperature={self.min_temperature}, max_temperature={self.max_temperature}."
             )
+
+    @property
+    def temperature_input_size(self) -> int:
+        """Width of the temperature head's input: hidden state and, if enabled, the statistics."""
+        return self.hidden_size + (NUM_STATISTICS if self.temperature_features else 0)
 
     @property
     def top_p_input_size(self) -> int:

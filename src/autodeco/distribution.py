@@ -174,19 +174,27 @@ def _nucleus_of_rows(scaled: Tensor, log_normaliser: Tensor, threshold: Tensor, 
     return torch.zeros_like(scaled, dtype=torch.bool).scatter_(-1, token_ids, keep)
 
 
-def soft_nucleus_log_weights(probabilities: Tensor, top_p: Tensor, decay: float = 30.0) -> Tensor:
+def soft_nucleus_log_weights(
+    probabilities: Tensor, top_p: Tensor, decay: float = 30.0, *, exclusive: bool = False
+) -> Tensor:
     """The differentiable nucleus of training (paper, section 2): weight 1 inside, exponentially decaying outside.
 
-    ``log m = -decay * relu(c - top_p)`` with ``c`` the inclusive cumulative sum in descending order of probability.
+    ``log m = -decay * relu(c - top_p)`` with ``c`` the cumulative sum in descending order of probability.
 
     Args:
         probabilities: ``[..., V]``.
         top_p: ``[...]``.
         decay: the paper's α.
+        exclusive: leave the token itself out of ``c``, as :func:`nucleus_mask` does: then the token that crosses the
+            threshold has weight 1 in training, too, and as ``decay`` grows the soft nucleus becomes the hard one. The
+            paper's sum includes it.
 
     Returns:
         ``[..., V]`` logarithms of the weights, in vocabulary order; gradients reach ``probabilities`` and ``top_p``.
     """
     order = probabilities.sort(dim=-1, descending=True, stable=True)
-    log_weights = -decay * (order.values.cumsum(-1) - top_p.unsqueeze(-1)).relu()
+    cumulative = order.values.cumsum(-1)
+    if exclusive:
+        cumulative = cumulative - order.values
+    log_weights = -decay * (cumulative - top_p.unsqueeze(-1)).relu()
     return torch.zeros_like(log_weights).scatter(-1, order.indices, log_weights)

@@ -21,16 +21,30 @@ def _mlp(input_size: int, hidden_size: int) -> nn.Sequential:
 
 
 class TemperatureHead(nn.Module):
-    """``T = max_temperature · sigmoid(MLP(h))`` (paper, equation 3)."""
+    """``T = max_temperature · sigmoid(MLP(h))`` (paper, equation 3); with temperature features, ``MLP([h, stats])``."""
 
     def __init__(self, config: AutoDecoConfig) -> None:
         super().__init__()
         self.max_temperature = config.max_temperature
-        self.mlp = _mlp(config.hidden_size, config.mlp_hidden_size)
+        self.temperature_features = config.temperature_features
+        self.mlp = _mlp(config.temperature_input_size, config.mlp_hidden_size)
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Returns temperatures ``[...]`` in ``(0, max_temperature)`` for hidden states ``[..., H]``."""
-        values: Tensor = self.mlp(hidden_states).squeeze(-1)
+    def forward(self, hidden_states: Tensor, base_statistics: Tensor | None = None) -> Tensor:
+        """Predicts temperatures.
+
+        Args:
+            hidden_states: ``[..., H]``.
+            base_statistics: ``[..., 4]`` of ``softmax(l)``, needed if the head was built with temperature features.
+
+        Returns:
+            ``[...]`` in ``(0, max_temperature)``.
+        """
+        features = hidden_states
+        if self.temperature_features:
+            if base_statistics is None:
+                raise ValueError("this temperature head takes statistics of softmax(l), and none were given.")
+            features = torch.cat([hidden_states, base_statistics.detach().to(hidden_states.dtype)], dim=-1)
+        values: Tensor = self.mlp(features).squeeze(-1)
         return self.max_temperature * values.sigmoid()
 
 
@@ -114,12 +128,39 @@ class DecodingHeads(nn.Module):
         """Precision of the heads' parameters, which hidden states are cast to."""
         return next(self.parameters()).dtype
 
-    def temperature(self, hidden_states: Tensor) -> Tensor:
-        """Predicts temperatures ``[...]`` from hidden states ``[..., H]``."""
+    @property
+    def needs_base_statistics(self) -> bool:
+        """Whether :meth:`temperature` takes statistics of ``softmax(l)``."""
+        return self.temp_head is not None and self.config.temperature_features
+
+    def base_statistics(self, logits: Tensor) -> Tensor | None:
+        """What :meth:`temperature` takes besides the hidden states.
+
+        Args:
+            logits: ``[..., V]`` of the base model.
+
+        Returns:
+            ``[..., 4]``, the statistics of ``softmax(l)``; ``None`` where the heads take none.
+        """
+        if not self.needs_base_statistics:
+            return None
+        ones = torch.ones(logits.shape[:-1], device=logits.device)
+        return distribution.scale_rows(logits, ones, self.config.min_temperature).statistics
+
+    def temperature(self, hidden_states: Tensor, base_statistics: Tensor | None = None) -> Tensor:
+        """Predicts temperatures.
+
+        Args:
+            hidden_states: ``[..., H]``.
+            base_statistics: of :meth:`base_statistics`.
+
+        Returns:
+            ``[...]``.
+        """
         hidden_states = hidden_states.to(self.dtype)
         if self.temp_head is None:
             return hidden_states.new_ones(hidden_states.shape[:-1])
-        temperature: Tensor = self.temp_head(hidden_states)
+        temperature: Tensor = self.temp_head(hidden_states, base_statistics)
         return temperature
 
     @property
@@ -156,7 +197,7 @@ class DecodingHeads(nn.Module):
         """
         if options is None and (kernels := self._kernels_for(hidden_states, logits)) is not None:
             return self._shape_at_once(kernels, hidden_states, logits)
-        temperature = self.temperature(hidden_states)
+        temperature = self.temperature(hidden_states, self.base_statistics(logits))
         if options is not None:
             bounded = torch.minimum(temperature, options.max_temperature.to(temperature.dtype))
             temperature = torch.where(options.enabled, bounded, 1.0)
@@ -174,9 +215,12 @@ class DecodingHeads(nn.Module):
     def _kernels_for(self, hidden_states: Tensor, logits: Tensor) -> cpu.Kernels | None:
         """The CPU kernels, where they can do both heads and the nucleus in one call: both there, frozen, float32.
 
-        Frozen, because what is kept of the parameters must not grow stale, and some trainers change them unseen.
+        Frozen, because what is kept of the parameters must not grow stale, and some trainers change them unseen. A
+        temperature head that takes statistics cannot be run before the row has been passed over once.
         """
         if self.temp_head is None or self.top_p_head is None or self.dtype != torch.float32:
+            return None
+        if self.needs_base_statistics:
             return None
         if any(parameter.requires_grad for parameter in self.parameters()):
             return None

@@ -63,6 +63,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         temperature_head: bool = True,
         top_p_head: bool = True,
         statistics_features: bool = True,
+        temperature_features: bool = False,
         **kwargs: Any,
     ) -> AutoDecoForCausalLM:
         """Puts heads on a base model: new ones, or those given.
@@ -76,6 +77,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             temperature_head: whether new heads include one for temperature.
             top_p_head: whether new heads include one for top-p.
             statistics_features: whether a new top-p head sees statistics of the logits.
+            temperature_features: whether a new temperature head does.
             **kwargs: for Transformers' ``from_pretrained`` (``dtype``, ``device_map``, ``attn_implementation``, ...).
 
         Raises:
@@ -97,6 +99,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
                     temperature_head=temperature_head,
                     top_p_head=top_p_head,
                     statistics_features=statistics_features,
+                    temperature_features=temperature_features,
                     base_model_name_or_path=name,
                     base_model_revision=revision,
                 )
@@ -254,6 +257,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         labels: Tensor,
         easy_token_draws: Tensor | None = None,
         hidden_states: Tensor | None = None,
+        row_weights: Tensor | None = None,
     ) -> outputs.TrainingOutput:
         if hidden_states is None:
             assert input_ids is not None
@@ -261,7 +265,9 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         weight = lm_head.plain_weight(self)
         hidden_states = hidden_states.to(self.get_output_embeddings().weight.dtype)  # stored ones are bfloat16
         logits_of = self.compute_logits if weight is None else weight
-        result = objective(self.decoding_heads, hidden_states, logits_of, labels, easy_token_draws)
+        result = objective(
+            self.decoding_heads, hidden_states, logits_of, labels, easy_token_draws, row_weights=row_weights
+        )
         return outputs.TrainingOutput(loss=result.loss, objective=result)
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor:

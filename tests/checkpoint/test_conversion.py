@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
+from autodeco import AutoDecoForCausalLM
 from autodeco.checkpoint import Layout, convert, inspect, load_heads, load_model
 from autodeco.errors import CheckpointError, ConfigError, RunFolderError
-from tests.checkpoint.conftest import all_tensors, assert_same_tensors, edit_json
+from tests.checkpoint.conftest import all_tensors, assert_same_tensors, edit_json, outputs_of
 
 LAYOUTS = ("heads", "merged", "released-heads", "released-full")
 
@@ -39,6 +41,20 @@ def test_every_direction(tmp_path: Path, every_layout: dict[str, Path], source: 
     assert found.autodeco_config == expected.autodeco_config
     if target != "heads":
         assert (output / "tokenizer.json").is_file()
+
+
+def test_temperature_features_stay_in_our_own_layouts(tmp_path: Path, sharded_base: Path) -> None:
+    model = AutoDecoForCausalLM.from_base(str(sharded_base), temperature_features=True)
+    model.save_pretrained(tmp_path / "heads")
+    convert(tmp_path / "heads", tmp_path / "merged", "merged")
+    found = load_model(tmp_path / "merged")
+    assert found.autodeco_config.temperature_features
+    for one, other in zip(outputs_of(found), outputs_of(model), strict=True):
+        assert torch.equal(one, other)
+    for layout in ("released-heads", "released-full"):
+        with pytest.raises(CheckpointError, match=r"temperature_features is True, and the released layout .* 'merged'"):
+            convert(tmp_path / "heads", tmp_path / "released", layout)
+    assert not (tmp_path / "released").exists()
 
 
 def test_every_layout_is_a_target() -> None:

@@ -33,6 +33,7 @@ def make_heads(**settings: object) -> DecodingHeads:
         {"temperature_head": False},
         {"top_p_head": False},
         {"statistics_features": False},
+        {"temperature_features": True},
         {"mlp_hidden_size": 16, "max_temperature": 3.0, "min_temperature": 0.1, "vocab_size": None},
         {"base_model_name_or_path": "owner/name", "base_model_revision": "main"},
     ],

@@ -90,9 +90,9 @@ def test_row_means():
     assert row_means(torch.tensor([1.0, 3.0, 5.0]), torch.tensor([0, 0, 2]), 3).tolist() == [2, 0, 5]
 
 
-def make_case(dtype=torch.float64, vocab_size=40, hidden_size=12):
+def make_case(dtype=torch.float64, vocab_size=40, hidden_size=12, **heads_config):
     """Two groups of four rows; completions of 5 and of 3 tokens, at other places of their rows."""
-    heads = DecodingHeads(AutoDecoConfig(hidden_size=hidden_size, mlp_hidden_size=16)).to(dtype)
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=hidden_size, mlp_hidden_size=16, **heads_config)).to(dtype)
     hidden = torch.randn(8, 9, hidden_size, dtype=dtype)
     weight = torch.randn(vocab_size, hidden_size, dtype=dtype)
     labels = torch.full((8, 9), -100)
@@ -126,15 +126,17 @@ def test_eager_and_fused_decoding_give_the_same_loss_and_gradients(name, backend
     assert found[0][2].keys() == found[1][2].keys()
 
 
-def test_the_loss_is_the_sum_of_its_parts_computed_from_the_heads():
+@pytest.mark.parametrize("temperature_features", [False, True])
+def test_the_loss_is_the_sum_of_its_parts_computed_from_the_heads(temperature_features):
     """All parts again from T and P of every token, row by row."""
-    heads, hidden, weight, labels, asked = make_case()
+    heads, hidden, weight, labels, asked = make_case(temperature_features=temperature_features)
     weights = ControlWeights(temperature_margin=0.3, top_p_margin=0.2, decoding=0.5, ranking=2, hold=3, absolute=5)
     decoding = functools.partial(eager.end_to_end, easy_token_masking=0.0)
-    output = control(heads, hidden, weight, labels, asked=asked, weights=weights, decoding=decoding)
+    row_weights = torch.arange(8.0)
+    output = control(heads, hidden, weight, labels, None, row_weights, asked=asked, weights=weights, decoding=decoding)
 
     plain = [0, 4]
-    expected = 0.5 * decoding(heads, hidden[plain], weight, labels[plain]).loss
+    expected = 0.5 * decoding(heads, hidden[plain], weight, labels[plain], row_weights=row_weights[plain]).loss
     for head, margin, value in (("temperature", 0.3, 0.3), ("top_p", 0.2, 0.9)):
         # What decoding objectives say of a row is what the heads give there.
         tokens = [getattr(decoding(heads, hidden[r : r + 1], weight, labels[r : r + 1]), head) for r in range(8)]

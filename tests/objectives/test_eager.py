@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,8 +12,8 @@ from autodeco.objectives import eager
 OBJECTIVES = [eager.released, eager.end_to_end]
 
 
-def make_case(dtype=torch.float32, vocab_size=40, hidden_size=12, length=9, spread=3.0):
-    heads = DecodingHeads(AutoDecoConfig(hidden_size=hidden_size, mlp_hidden_size=16)).to(dtype)
+def make_case(dtype=torch.float32, vocab_size=40, hidden_size=12, length=9, spread=3.0, **settings):
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=hidden_size, mlp_hidden_size=16, **settings)).to(dtype)
     hidden = torch.randn(2, length, hidden_size, dtype=dtype)
     weight = torch.randn(vocab_size, hidden_size, dtype=dtype) * spread / hidden_size**0.5
     labels = torch.randint(0, vocab_size, (2, length))
@@ -38,11 +40,13 @@ def test_released_matches_the_authors_losses_and_every_gradient(golden, name):
         assert error < 1e-5, f"{name}: {error:.2e}"
 
 
+@pytest.mark.parametrize("soft_nucleus", ["inclusive", "exclusive"])
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_gradients_pass_gradcheck(objective):
+def test_gradients_pass_gradcheck(objective, soft_nucleus):
     heads, hidden, weight, labels = make_case(torch.float64, vocab_size=11, hidden_size=5, length=4)
     draws = torch.rand(2, 3, dtype=torch.float64)
     names = [name for name, _ in heads.named_parameters()]
+    detached = []  # T and statistics as the top-p head takes them: no gradient is to flow there, so they stand still
 
     def loss(*values):
         parameters = dict(zip(names, values, strict=True))
@@ -54,10 +58,15 @@ def test_gradients_pass_gradcheck(objective):
                 _Method(heads, method), {f"heads.{k}": v for k, v in parameters.items()}, args
             )
 
-        heads.temperature = lambda h: call(original[0], h)
-        heads.top_p = lambda *args: call(original[1], *args)
+        def top_p(h, *inputs):
+            if not detached:
+                detached.extend(inputs)
+            return call(original[1], h, *detached)
+
+        heads.temperature = lambda *args: call(original[0], *args)
+        heads.top_p = top_p
         try:
-            return objective(heads, hidden, weight, labels, draws).loss
+            return objective(heads, hidden, weight, labels, draws, soft_nucleus=soft_nucleus).loss
         finally:
             del heads.temperature, heads.top_p
 
@@ -74,8 +83,10 @@ class _Method(torch.nn.Module):
         return self.method(*args)
 
 
-def test_end_to_end_is_the_papers_equations_written_out():
-    heads, hidden, weight, labels = make_case()
+@pytest.mark.parametrize("soft_nucleus", ["inclusive", "exclusive"])
+@pytest.mark.parametrize("temperature_features", [False, True])
+def test_end_to_end_is_the_papers_equations_written_out(soft_nucleus, temperature_features):
+    heads, hidden, weight, labels = make_case(temperature_features=temperature_features)
     draws = torch.rand(2, 8)
     losses, kept = [], 0
     for b in range(2):
@@ -87,16 +98,19 @@ def test_end_to_end_is_the_papers_equations_written_out():
             base = logits.softmax(-1)
             if logits.argmax() == y and draws[b, t] < 0.6:
                 continue
-            temperature = heads.temperature(hidden[b, t])
+            temperature = heads.temperature(hidden[b, t], probability_statistics(base))
             p = (logits / temperature).softmax(-1)
             top_p = heads.top_p(hidden[b, t], temperature, probability_statistics(p))
             order = p.argsort(descending=True)
             mask = torch.empty_like(p)
-            mask[order] = torch.exp(-30 * (p[order].cumsum(0) - top_p).clamp(min=0))
+            cumulative = p[order].cumsum(0)
+            if soft_nucleus == "exclusive":
+                cumulative = torch.cat([torch.zeros(1), cumulative[:-1]])
+            mask[order] = torch.exp(-30 * (cumulative - top_p).clamp(min=0))
             soft = p * mask / ((p * mask).sum() + 1e-9)
             losses.append(-base[y] * soft[y].log())
             kept += 1
-    output = eager.end_to_end(heads, hidden, weight, labels, draws)
+    output = eager.end_to_end(heads, hidden, weight, labels, draws, soft_nucleus=soft_nucleus)
     torch.testing.assert_close(output.loss, sum(losses) / kept, rtol=1e-5, atol=1e-6)
 
 
@@ -121,15 +135,103 @@ def test_options_change_the_loss_the_way_they_say(objective):
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("temperature_bias", [-1e4, 0.0, 1e4])
 @pytest.mark.parametrize("top_p_bias", [-1e4, 1e4])
-def test_finite_at_both_ends_of_the_ranges(objective, temperature_bias, top_p_bias):
+@pytest.mark.parametrize("row_weights", [(1.0, 1.0), (-1.0, -1.0)])
+@pytest.mark.parametrize("importance_ratio_cap", [None, 10.0])
+def test_finite_at_both_ends_of_the_ranges(objective, temperature_bias, top_p_bias, row_weights, importance_ratio_cap):
     heads, hidden, weight, labels = make_case(spread=30.0)
     with torch.no_grad():
         heads.temp_head.mlp[2].bias.fill_(temperature_bias)
         heads.top_p_head.mlp[2].bias.fill_(top_p_bias)
-    output = objective(heads, hidden, weight, labels, torch.rand(2, 8))
+    options = {"row_weights": torch.tensor(row_weights), "importance_ratio_cap": importance_ratio_cap}
+    output = objective(heads, hidden, weight, labels, torch.rand(2, 8), **options)
     output.loss.backward()
     assert torch.isfinite(output.loss)
     assert all(torch.isfinite(parameter.grad).all() for parameter in heads.parameters())
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_row_weights_multiply_their_rows_and_the_mean_stays_one_over_tokens(objective):
+    heads, hidden, weight, labels = make_case(torch.float64)
+    draws = torch.rand(2, 8)
+    alone = [objective(heads, hidden[b : b + 1], weight, labels[b : b + 1], draws[b : b + 1]) for b in range(2)]
+    both = objective(heads, hidden, weight, labels, draws, row_weights=torch.tensor([2.0, -0.5]))
+    torch.testing.assert_close(both.token_losses, torch.cat([2 * alone[0].token_losses, -0.5 * alone[1].token_losses]))
+    unweighted = objective(heads, hidden, weight, labels, draws)
+    alike = objective(heads, hidden, weight, labels, draws, row_weights=torch.tensor([3.0, 3.0]))
+    torch.testing.assert_close(alike.loss, 3 * unweighted.loss)
+    ones = objective(heads, hidden, weight, labels, draws, row_weights=torch.ones(2))
+    assert ones.loss == unweighted.loss
+
+
+@pytest.mark.parametrize(("temperature", "importance_ratio_cap"), [(1.0, None), (1.0, 1e6), (0.6, 1e6), (1.7, 1e6)])
+def test_rewards_less_their_mean_give_the_policy_gradient(temperature, importance_ratio_cap):
+    """One token, every outcome once, weighted by its probability: the expectation over samples, without chance.
+
+    Without the importance ratio only where the heads sample like the base.
+    """
+    vocab_size = 7
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=12, mlp_hidden_size=16, top_p_head=False)).double()
+    with torch.no_grad():
+        heads.temp_head.mlp[2].weight.zero_()
+        heads.temp_head.mlp[2].bias.fill_(math.log(temperature / (2 - temperature)))  # T = 2 sigmoid(.)
+    state, weight = torch.randn(12, dtype=torch.float64), torch.randn(vocab_size, 12, dtype=torch.float64)
+    reward, p = torch.randint(0, 2, (vocab_size,)).double(), (weight @ state).softmax(-1)
+    advantage = reward - (p * reward).sum()
+    output = eager.end_to_end(
+        heads,
+        state.expand(vocab_size, 2, 12),
+        weight,
+        torch.stack([torch.full((vocab_size,), -100), torch.arange(vocab_size)], dim=1),
+        dynamic_fine_tuning=False,
+        importance_ratio_cap=importance_ratio_cap,
+        row_weights=vocab_size * p * advantage,  # the objective's mean divides by their number
+    )
+    expected_reward = ((weight @ state / heads.temperature(state)).softmax(-1) * reward).sum()
+    found = torch.autograd.grad(output.loss, list(heads.parameters()))
+    expected = torch.autograd.grad(-expected_reward, list(heads.parameters()))
+    assert expected[-1].abs() > 1e-3
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_importance_ratios_are_of_each_parts_own_distribution_and_truncated(objective):
+    heads, hidden, weight, labels = make_case(torch.float64)
+    case = heads, hidden, weight, labels
+    options = {"dynamic_fine_tuning": False}
+    valid = labels[:, 1:] != -100
+    base = eager.at_targets((hidden[:, :-1] @ weight.T)[valid].log_softmax(-1), labels[:, 1:][valid])
+    plain = objective(*case, **options)
+    if objective is eager.released:
+        divided = (hidden[:, :-1] @ weight.T)[valid] / plain.temperature.unsqueeze(-1)
+        first = -eager.at_targets(divided.log_softmax(-1), labels[:, 1:][valid])
+        second = plain.token_losses - first  # -log(p̃ + 1e-9)
+        parts = [(first, (-first).exp()), (second, (-second).exp() - 1e-9)]
+    else:
+        parts = [(plain.token_losses, (-plain.token_losses).exp())]
+    for cap in (0.5, 1e6):
+        expected = sum(loss * (probability / base.exp()).clamp(max=cap) for loss, probability in parts)
+        found = objective(*case, **options, importance_ratio_cap=cap)
+        torch.testing.assert_close(found.token_losses, expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature_bias", [-1e4, 0.0, 1e4])
+@pytest.mark.parametrize("top_p_bias", [-1e4, 0.0, 1e4])
+def test_a_negative_weight_can_gain_no_more_than_the_ranges_of_t_and_p_allow(temperature_bias, top_p_bias):
+    heads, hidden, weight, labels = make_case(torch.float64, spread=30.0)
+    with torch.no_grad():
+        heads.temp_head.mlp[2].bias.fill_(temperature_bias)
+        heads.top_p_head.mlp[2].bias.fill_(top_p_bias)
+    case = heads, hidden, weight, labels
+    negative = {"dynamic_fine_tuning": False, "row_weights": torch.tensor([-1.0, -1.0])}
+    valid = labels[:, 1:] != -100
+    logits = (hidden[:, :-1] @ weight.T)[valid]
+    gap = logits.amax(-1) - eager.at_targets(logits, labels[:, 1:][valid])
+    log_probability = eager.end_to_end(*case, **negative).token_losses  # less the loss of a weight of 1
+    assert (log_probability >= -(gap / heads.config.min_temperature + math.log(40) + 30 + 1e-6)).all()
+    # -log(p̃ + 1e-9) stops at 20.7 by itself, and the temperature's part has no nucleus.
+    released = eager.released(*case, **negative).token_losses
+    assert (released >= -(gap / heads.config.min_temperature + math.log(40) + 20.73)).all()
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

@@ -41,14 +41,17 @@ class PositionHeads(torch.nn.Module):
     Hidden states are ``[..., 1]`` indices of positions.
     """
 
-    needs_statistics = False
+    needs_statistics = needs_base_statistics = False
 
     def __init__(self, temperature, top_p, vocab_size):
         super().__init__()
         self.config = AutoDecoConfig(hidden_size=1, vocab_size=vocab_size)
         self.temperatures, self.top_ps = torch.nn.Parameter(temperature), torch.nn.Parameter(top_p)
 
-    def temperature(self, hidden):
+    def base_statistics(self, logits):
+        return None
+
+    def temperature(self, hidden, base_statistics):
         return self.temperatures[hidden.squeeze(-1).long()]
 
     def top_p(self, hidden, temperature, statistics):
@@ -76,15 +79,30 @@ ROWS = {
     top_ps=st.tuples(st.floats(0.0, 0.9999), st.floats(0.0, 0.9999)),
     masking=st.sampled_from([0.0, 0.6, 1.0]),
     weighted=st.booleans(),
+    row_weight=st.sampled_from([None, 2.0, 0.0, -1.5]),
+    soft_nucleus=st.sampled_from(["inclusive", "exclusive"]),
+    importance_ratio_cap=st.sampled_from([None, 0.7, 3.0]),
 )
 def test_losses_and_both_derivatives_are_those_of_eager_at_every_position(
-    backend, seed, objective, vocab_size, kind, temperatures, top_ps, masking, weighted
+    backend,
+    seed,
+    objective,
+    vocab_size,
+    kind,
+    temperatures,
+    top_ps,
+    masking,
+    weighted,
+    row_weight,
+    soft_nucleus,
+    importance_ratio_cap,
 ):
     torch.manual_seed(seed)
     count = 6
     logits = ROWS[kind](count, vocab_size)
     temperature = torch.linspace(*temperatures, count)
-    top_p = torch.linspace(*top_ps, count)
+    # Off round numbers: where P is the very sum of some equal probabilities, either side's derivative is right.
+    top_p = torch.linspace(*top_ps, count) * 0.9998 + 1e-5
     labels = torch.randint(0, vocab_size, (1, count + 1))
     labels[0, 1:3] = logits[:2].argmax(-1)
     labels[0, 5] = -100
@@ -95,26 +113,41 @@ def test_losses_and_both_derivatives_are_those_of_eager_at_every_position(
         heads = PositionHeads(temperature.to(dtype), top_p.to(dtype), vocab_size)
         lm_head = lambda hidden, dtype=dtype: logits[hidden.squeeze(-1).long()].to(dtype)  # noqa: E731
         output = getattr(module, objective)(
-            heads, indices, lm_head, labels, draws, easy_token_masking=masking, dynamic_fine_tuning=weighted
+            heads,
+            indices,
+            lm_head,
+            labels,
+            draws,
+            row_weights=None if row_weight is None else torch.tensor([row_weight]),
+            easy_token_masking=masking,
+            dynamic_fine_tuning=weighted,
+            soft_nucleus=soft_nucleus,
+            importance_ratio_cap=importance_ratio_cap,
         )
         output.loss.backward()
         outputs.append(output)
         gradients.append((heads.temperatures.grad.double(), heads.top_ps.grad.double()))
     assert outputs[0].easy.equal(outputs[1].easy)
     # 1e-5 of the largest terms that are added up in it: log p̃ = log p - α (c - P) - log Z, and its derivatives.
-    torch.testing.assert_close(outputs[1].token_losses.double(), outputs[0].token_losses.double(), rtol=1e-5, atol=3e-5)
+    largest = (1 if row_weight is None else abs(row_weight)) * max(1, importance_ratio_cap or 0)
+    # A ratio's relative error is the absolute one of two log-probabilities, down to -1000 here, from float32 logits.
+    relative = 1e-5 if importance_ratio_cap is None else 2e-4
+    losses = [output.token_losses.double() for output in outputs]
+    torch.testing.assert_close(losses[1], losses[0], rtol=relative, atol=3e-5 * largest)
     valid = labels[0, 1:] != -100
     targets = labels[0, 1:].clamp(min=0)
     divided = (logits - logits.amax(-1, keepdim=True)).double() / temperature.unsqueeze(-1).double()
     p = divided.softmax(-1)
     terms = (divided.gather(-1, targets.unsqueeze(-1)).squeeze(-1).abs() + (p * divided).sum(-1).abs()) / temperature
     terms += 30 * (p * divided.abs()).sum(-1) / temperature
-    assert ((gradients[1][0] - gradients[0][0]).abs() <= 1e-5 * (terms + gradients[0][0].abs()) + 1e-6)[valid].all()
-    assert ((gradients[1][1] - gradients[0][1]).abs() <= 1e-5 * 30)[valid].all()
+    by_temperature, by_top_p = ((found - wanted).abs()[valid] for wanted, found in zip(*gradients, strict=True))
+    assert (by_temperature <= (largest * 1e-5 * terms + relative * gradients[0][0].abs() + 1e-6)[valid]).all()
+    assert (by_top_p <= largest * 1e-5 * 30 + relative * gradients[0][1].abs()[valid]).all()
 
 
+@pytest.mark.parametrize("soft_nucleus", ["inclusive", "exclusive"])
 @pytest.mark.parametrize("kind", ["random", "peaked", "ties"])
-def test_the_largest_vocabulary(backend, kind):
+def test_the_largest_vocabulary(backend, kind, soft_nucleus):
     torch.manual_seed(0)
     logits = ROWS[kind](2, 262_144)
     case = torch.arange(3.0).view(1, 3, 1), torch.tensor([[0, int(logits[0].argmax()), 262_143]])
@@ -122,7 +155,8 @@ def test_the_largest_vocabulary(backend, kind):
     for module, dtype in ((eager, torch.float64), (fused, torch.float32)):
         heads = PositionHeads(torch.tensor([0.7, 1.3], dtype=dtype), torch.tensor([0.9, 0.95], dtype=dtype), 262_144)
         lm_head = lambda hidden, dtype=dtype: logits[hidden.squeeze(-1).long()].to(dtype)  # noqa: E731
-        output = module.end_to_end(heads, case[0], lm_head, case[1], dynamic_fine_tuning=False)
+        options = {"dynamic_fine_tuning": False, "soft_nucleus": soft_nucleus}
+        output = module.end_to_end(heads, case[0], lm_head, case[1], **options)
         output.loss.backward()
         found.append([output.loss.detach(), heads.temperatures.grad, heads.top_ps.grad])
     for one, other in zip(*found, strict=True):
@@ -131,15 +165,16 @@ def test_the_largest_vocabulary(backend, kind):
 
 @pytest.mark.parametrize("objective", ["released", "end_to_end"])
 @pytest.mark.parametrize("statistics", [True, False])
-def test_gradients_of_real_heads(backend, objective, statistics):
+@pytest.mark.parametrize("temperature_features", [True, False])
+def test_gradients_of_real_heads(backend, objective, statistics, temperature_features):
     torch.manual_seed(0)
-    heads = DecodingHeads(
-        AutoDecoConfig(hidden_size=8, vocab_size=1100, mlp_hidden_size=16, statistics_features=statistics)
-    )
+    features = {"statistics_features": statistics, "temperature_features": temperature_features}
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=8, vocab_size=1100, mlp_hidden_size=16, **features))
     hidden, weight = torch.randn(2, 7, 8), torch.randn(1100, 8)
     labels = torch.randint(0, 1100, (2, 7))
     labels[0, :2] = -100
-    expected, found = both(objective, heads, hidden, weight, labels, torch.rand(2, 6))
+    row_weights = torch.tensor([1.5, -0.5])
+    expected, found = both(objective, heads, hidden, weight, labels, torch.rand(2, 6), row_weights=row_weights)
     assert_same(expected, found, tolerance=1e-5)
 
 
@@ -155,15 +190,18 @@ def row(logits, temperature, dtype=torch.float32):
 @pytest.mark.parametrize("vocab_size", [600, 20_000])
 @pytest.mark.parametrize("temperature", [0.01, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("top_p", [0.0, 0.5, 0.95, 0.999, 1.0])
-def test_closed_form_derivatives_match_autograd(vocab_size, temperature, top_p):
+@pytest.mark.parametrize("exclusive", [False, True])
+def test_closed_form_derivatives_match_autograd(vocab_size, temperature, top_p, exclusive):
     logits = torch.randn(6, vocab_size, dtype=torch.float64) * 3
     targets = torch.cat([logits[:3].argmax(-1), torch.randint(0, vocab_size, (3,))])
     t = torch.full((6,), temperature, dtype=torch.float64, requires_grad=True)
     p = torch.full((6,), top_p, dtype=torch.float64, requires_grad=True)
-    found = soft_nucleus_terms(row(logits, t.detach(), torch.float64), targets, p.detach(), 30.0, 1e-9)
+    rows = row(logits, t.detach(), torch.float64)
+    found = soft_nucleus_terms(rows, targets, p.detach(), 30.0, 1e-9, exclusive=exclusive)
     log_p = (logits / t.unsqueeze(-1)).log_softmax(-1)
     order = log_p.exp().sort(dim=-1, descending=True, stable=True)
-    excess = (order.values.cumsum(-1) - p.unsqueeze(-1)).relu()
+    cumulative = order.values.cumsum(-1) - (order.values if exclusive else 0)
+    excess = (cumulative - p.unsqueeze(-1)).relu()
     log_m = torch.zeros_like(excess).scatter(-1, order.indices, -30 * excess)
     normaliser = (log_p + log_m).exp().sum(-1) + 1e-9
     expected = (log_p + log_m).gather(-1, targets.unsqueeze(-1)).squeeze(-1) - normaliser.log()

@@ -49,6 +49,13 @@ def test_top_p_head_alone_sees_temperature_one(heads, rows):
     assert not inside.all()
 
 
+def test_measured_choices_are_those_of_decoding_with_temperature_features(rows, backend):
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=HIDDEN_SIZE, vocab_size=50, temperature_features=True))
+    shaped = heads.shape(*rows)
+    for found, expected in zip(heads_choices(heads, *rows), (shaped.temperature, shaped.top_p), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
 def test_one_head_shares_the_weights(heads):
     view = get_strategy("temperature-head").bind(heads).heads
     assert view.temp_head is heads.temp_head

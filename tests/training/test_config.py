@@ -19,6 +19,8 @@ def test_the_papers_settings_are_the_defaults():
         ({"soft_top_p_decay": 0}, "soft_top_p_decay: found 0; input should be greater than 0"),
         ({"soft_top_p_decay": "steep"}, "soft_top_p_decay: found 'steep'"),
         ({"objective": "paper"}, "objective: found 'paper'; input should be 'end_to_end' or 'released'"),
+        ({"importance_ratio_cap": 0}, "importance_ratio_cap: found 0; input should be greater than 0"),
+        ({"soft_nucleus": "open"}, "soft_nucleus: found 'open'; input should be 'inclusive' or 'exclusive'"),
         ({"easy_token_masking": 1.5}, "easy_token_masking: found 1.5"),
         ({"temperature_head": False, "top_p_head": False}, "nothing to train"),
     ],

@@ -43,10 +43,11 @@ def weights(folder):
     return load_file(folder / "autodeco_heads.safetensors")
 
 
+@pytest.mark.parametrize("soft_nucleus", ["inclusive", "exclusive"])
 @pytest.mark.parametrize("objective", ["end_to_end", "released"])
-def test_training_lowers_the_loss_and_leaves_the_base_alone(settings, objective):
+def test_training_lowers_the_loss_and_leaves_the_base_alone(settings, objective, soft_nucleus):
     before = base_checksum(AutoDecoForCausalLM.from_base(settings["model"]))
-    result = run(settings, objective=objective, max_steps=30, easy_token_masking=0.0)
+    result = run(settings, objective=objective, soft_nucleus=soft_nucleus, max_steps=30, easy_token_masking=0.0)
     model = AutoDecoForCausalLM.from_pretrained(result.output)
     assert base_checksum(model) == before
     losses = [entry["loss"] for entry in result.log if "loss" in entry]
@@ -116,6 +117,16 @@ def test_another_run_in_the_folder_is_refused(settings):
         run(settings, learning_rate=0.02)
 
 
+def test_a_run_from_before_a_setting_existed_had_its_default(settings):
+    output = run(settings).output
+    record = json.loads((output / "autodeco_run.json").read_text())
+    del record["config"]["soft_nucleus"]
+    (output / "autodeco_run.json").write_text(json.dumps(record))
+    assert run(settings).data is None  # finished
+    with pytest.raises(RunFolderError, match=r"soft_nucleus was 'inclusive', is 'exclusive'"):
+        run(settings, soft_nucleus="exclusive")
+
+
 def test_a_folder_of_something_else_is_refused(settings, tmp_path):
     settings["output"].mkdir()
     (settings["output"] / "thesis.tex").write_text("precious")
@@ -161,6 +172,19 @@ def test_one_head_alone(settings, absent):
     output = run(settings, **{absent: False}).output
     model = AutoDecoForCausalLM.from_pretrained(output)
     assert getattr(model.autodeco_config, absent) is False
+
+
+@pytest.mark.parametrize("store", ["off", "on"])
+def test_temperature_features_are_trained_and_decoded_with(settings, store):
+    output = run(settings, temperature_features=True, hidden_state_store=store).output
+    model = AutoDecoForCausalLM.from_pretrained(output)
+    torch.manual_seed(0)
+    before = AutoDecoForCausalLM.from_base(settings["model"], temperature_features=True).decoding_heads
+    trained, new = (heads.temp_head.mlp[0].weight[:, -4:] for heads in (model.decoding_heads, before))
+    assert trained.shape == (256, 4)
+    assert not trained.equal(new)
+    traced = model.generate(torch.tensor([[1, 5, 9]]), max_new_tokens=5, do_sample=True, trace=True)
+    assert ((traced.temperature > 0) & (traced.temperature < 2)).all()
 
 
 def test_training_can_start_from_heads(settings, tmp_path):
@@ -233,3 +257,23 @@ def test_a_resumed_run_from_the_store_ends_with_the_same_weights(settings, tmp_p
     assert resumed.resumed_from == 3
     for name, tensor in weights(whole.output).items():
         torch.testing.assert_close(weights(resumed.output)[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("store", ["off", "on"])
+def test_weights_of_rows_reach_the_objective(settings, data, monkeypatch, store):
+    """Row n weighs n - 4: found again beside its own tokens, whatever the order of the batches."""
+    rows = [{"prompt": f"{n}+{n}=", "completion": str(n), "weight": n - 4} for n in range(9)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    original, seen = fused.end_to_end, []
+
+    def recording(*args, **kwargs):
+        first = [row[row != -100][0] for row in args[3]]  # each completion is one digit
+        seen.extend(zip((int(token) for token in first), kwargs["row_weights"].tolist(), strict=True))
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(fused, "end_to_end", recording)
+    result = run(settings, hidden_state_store=store)
+    assert "weigh from -4 to 4, 4 of them less than 0" in result.data.summary()
+    zero = min(token for token, _ in seen)
+    assert {token - zero - 4 for token, _ in seen} == set(range(-4, 5))
+    assert all(token - zero - 4 == weight for token, weight in seen)

@@ -66,6 +66,10 @@ def test_long_rows_are_cut_and_counted(tokenizer):
         ({"messages": PROMPT}, "must end with an assistant message"),
         ({"messages": "hello"}, "must be a list of messages, found str"),
         ({"messages": [{"text": "hello"}]}, "needs 'role' and 'content'"),
+        ({"prompt": "a", "completion": "b", "weight": "heavy"}, "'weight' must be a number .* found 'heavy'"),
+        ({"prompt": "a", "completion": "b", "weight": float("nan")}, "found nan"),
+        ({"prompt": "a", "completion": "b", "weight": 10**400}, "from -1,000,000 to 1,000,000"),
+        ({"prompt": "a", "completion": "b", "weight": True}, "found True"),
         ({"prompt": "a" * 300, "completion": "b"}, "the prompt has 301 tokens, and the maximum length of 200"),
     ],
 )
@@ -78,11 +82,21 @@ def test_a_bad_row_is_named_or_skipped(tokenizer, row, message):
     assert "1 bad rows skipped" in data.summary()
 
 
+def test_weights_are_kept_when_a_row_is_cut_and_are_one_by_default(tokenizer):
+    text = {"prompt": "ab", "completion": "c" * 50}
+    data = tokenize(tokenizer, {**text, "weight": -2}, text, {**text, "weight": None}, max_length=20)
+    assert [row.weight for row in data.rows] == [-2, 1, 1]
+    assert "rows weigh from -2 to 1, 1 of them less than 0" in data.summary()
+    assert "weigh" not in tokenize(tokenizer, text).summary()
+
+
 def test_nothing_usable_is_an_error(tokenizer):
     with pytest.raises(DataError, match=r"no row can be used.*2 bad rows"):
         tokenize(tokenizer, {}, {}, skip_bad_rows=True)
     with pytest.raises(DataError, match="The data are empty"):
         tokenize(tokenizer)
+    with pytest.raises(DataError, match="every row has weight 0"):
+        tokenize(tokenizer, {"prompt": "a", "completion": "b", "weight": 0})
 
 
 def test_a_conversation_needs_a_chat_template(tokenizer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -141,7 +141,7 @@ def _cut(row: TokenizedRow, group: list[TokenizedRow], max_length: int, completi
             f"{row.name}: with a command the prompt has {longest_prompt:,} tokens, and the maximum length of "
             f"{max_length:,} leaves no room for a completion. Raise max_length or leave the row out."
         )
-    return TokenizedRow(row.name, row.input_ids[: row.prompt_length + room], row.prompt_length)
+    return replace(row, input_ids=row.input_ids[: row.prompt_length + room])
 
 
 class GroupDataset(Dataset[dict[str, Any]]):

@@ -91,7 +91,8 @@ def train_control(
     )
 
     def make(model: AutoDecoForCausalLM, store: HiddenStateStore | None) -> ControlTrainer:
-        rows = RowDataset(data.tokens.rows) if store is None else StoredDataset(store)
+        of_rows = data.tokens.rows
+        rows = RowDataset(of_rows) if store is None else StoredDataset(store, [row.weight for row in of_rows])
         return ControlTrainer(
             **trainer_arguments(config, model, data.tokens, progress=progress, has_eval=eval_data is not None),
             weights=config.weights,

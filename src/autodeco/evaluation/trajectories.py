@@ -55,7 +55,9 @@ class TeacherForced(NamedTuple):
     targets: Tensor
 
 
-def read_trajectories(path: str | Path, model: AutoDecoForCausalLM, tokenizer: Any) -> list[Trajectory]:
+def read_trajectories(
+    path: str | Path, model: AutoDecoForCausalLM, tokenizer: Any, *, skip_bad_rows: bool = False
+) -> list[Trajectory]:
     """Reads trajectories as ``autodeco rollout`` writes them (any data that ``autodeco train`` takes will do).
 
     What is longer than the model takes, or than 8,192 tokens, loses its end.
@@ -64,18 +66,20 @@ def read_trajectories(path: str | Path, model: AutoDecoForCausalLM, tokenizer: A
         path: JSONL file.
         model: whose tokens they are turned into.
         tokenizer: of the model.
+        skip_bad_rows: leave out rows that cannot be used: a rollout's wrong samples may be empty.
 
     Raises:
-        DataError: no such file, or a row that cannot be used.
+        DataError: no such file, a row that cannot be used (unless skipped), or none that can.
     """
-    rows = list(read_rows(str(path)))
+    rows = {row.name: row for row in read_rows(str(path))}
     ends = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or _MAX_LENGTH
-    tokenized = tokenize_rows(rows, tokenizer, min(longest, _MAX_LENGTH), end_of_text_ids=ends).rows
+    longest = min(longest, _MAX_LENGTH)
+    data = tokenize_rows(rows.values(), tokenizer, longest, end_of_text_ids=ends, skip_bad_rows=skip_bad_rows)
     found = []
-    for row, tokens in zip(rows, tokenized, strict=True):
-        values = row.values or {}
+    for tokens in data.rows:
+        values = rows[tokens.name].values or {}
         prompt = values.get("prompt") or values["messages"][:-1]
         found.append(Trajectory(prompt_id(str(prompt)), prompt, tokens))
     return found

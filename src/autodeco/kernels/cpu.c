@@ -408,10 +408,13 @@ static void sort_distances(float *restrict distances, float *restrict spare, int
     }
 }
 
-// Mass of all tokens up to the target in descending order (ties: lower id first), and its derivative by temperature.
+// Mass of all tokens up to the target (exclusive: without it) in descending order (ties: lower id first), and its
+// derivative by temperature.
 static void cumulative_at_target(const float *scaled, int64_t vocab, const float *maxima, row_sums sums, double mean,
-                                 double temperature, int64_t target, double *cumulative, double *by_temperature) {
+                                 double temperature, int64_t target, int exclusive, double *cumulative,
+                                 double *by_temperature) {
     const float top = (float)sums.largest, own = scaled[target];
+    const int64_t last = exclusive ? target - 1 : target;
     double mass = 0, weighted = 0;
     for (int64_t start = 0, b = 0; start < vocab; start += BLOCK, ++b) {
         if (!(maxima[b] >= own)) continue;
@@ -422,7 +425,7 @@ static void cumulative_at_target(const float *scaled, int64_t vocab, const float
             const float s = scaled[start + j];
             float x = s - top;
             x = x < -87.0f ? -87.0f : x;
-            const float e = (s > own) | ((s == own) & (start + j <= target)) ? exp_nonpositive(x) : 0.0f;
+            const float e = (s > own) | ((s == own) & (start + j <= last)) ? exp_nonpositive(x) : 0.0f;
             sum += e;
             weighted_sum += e * x;
         }
@@ -439,7 +442,7 @@ typedef struct { double value, by_temperature, by_top_p; } normaliser_terms;
 // f, which differs from the sum by less than `smallest` (soft_nucleus.py proves it).
 static normaliser_terms soft_normaliser(const float *scaled, int64_t vocab, const float *maxima, row_sums sums,
                                         double mean, double temperature, double top_p, double decay, double smallest,
-                                        float *memory) {
+                                        int exclusive, float *memory) {
     const float top = (float)sums.largest, share = (float)(1.0 / sums.normaliser);
     const float depth = (float)-log(smallest * sums.normaliser);
     float *distances = memory, *excesses = memory + vocab, *slopes = memory + 2 * vocab;
@@ -459,11 +462,11 @@ static normaliser_terms soft_normaliser(const float *scaled, int64_t vocab, cons
 #pragma omp simd
     for (int64_t k = 0; k < count; ++k) weights[k] = exp_nonpositive(-distances[k]) * share;
     for (int64_t k = 0; k < count; ++k) {
-        const double p = weights[k];
+        const double p = weights[k], mass_before = cumulative, slope_before = slope;
         cumulative += p;
         slope += p * (distances[k] + mean);
-        excesses[k] = (float)(cumulative - top_p);
-        slopes[k] = (float)slope;
+        excesses[k] = (float)((exclusive ? mass_before : cumulative) - top_p);
+        slopes[k] = (float)(exclusive ? slope_before : slope);
     }
     const float alpha = (float)decay, centre = (float)mean;
     double value = 0, own_slope = 0, outside_slope = 0, outside_mass = 0;
@@ -499,10 +502,11 @@ static normaliser_terms soft_normaliser(const float *scaled, int64_t vocab, cons
 }
 
 // log p~ of the targets with its derivatives by temperature and by top-p: three numbers a row. Rows whose `wanted` is 0
-// are left out (their three numbers are 0). Returns 0, or 1 if memory is out.
+// are left out (their three numbers are 0). With `exclusive`, cumulative sums end before the token. Returns 0, or 1 if
+// memory is out.
 int autodeco_soft_nucleus(const float *scaled, int64_t rows, int64_t vocab, const float *maxima, const row_sums *sums,
                           const float *temperature, const int64_t *targets, const double *top_p, const uint8_t *wanted,
-                          double decay, double epsilon, double smallest, double *terms) {
+                          double decay, double epsilon, double smallest, int exclusive, double *terms) {
     const int64_t blocks = (vocab + BLOCK - 1) / BLOCK;
     int failed = 0;
 #pragma omp parallel for schedule(dynamic, 4) reduction(| : failed) if (rows > 1)
@@ -518,9 +522,10 @@ int autodeco_soft_nucleus(const float *scaled, int64_t rows, int64_t vocab, cons
         const float *row = scaled + i * vocab, *own_maxima = maxima + i * blocks;
         const double mean = sums[i].weighted / sums[i].normaliser, t = temperature[i];
         const normaliser_terms z =
-            soft_normaliser(row, vocab, own_maxima, sums[i], mean, t, top_p[i], decay, smallest, memory);
+            soft_normaliser(row, vocab, own_maxima, sums[i], mean, t, top_p[i], decay, smallest, exclusive, memory);
         double cumulative, cumulative_slope;
-        cumulative_at_target(row, vocab, own_maxima, sums[i], mean, t, targets[i], &cumulative, &cumulative_slope);
+        cumulative_at_target(row, vocab, own_maxima, sums[i], mean, t, targets[i], exclusive, &cumulative,
+                             &cumulative_slope);
         const double x = row[targets[i]] - sums[i].largest, total = z.value + epsilon;
         const double outside = cumulative > top_p[i] ? decay : 0;
         out[0] = x - log(sums[i].normaliser) - outside * (cumulative - top_p[i]) - log(total);

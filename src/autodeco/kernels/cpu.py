@@ -131,7 +131,7 @@ class Kernels:
         self._shape = library.autodeco_shape
         self._shape.argtypes = [pointer, integer, size, size, size, *[pointer] * 6]
         self._soft_nucleus = library.autodeco_soft_nucleus
-        self._soft_nucleus.argtypes = [pointer, size, size, *[pointer] * 6, real, real, real, pointer]
+        self._soft_nucleus.argtypes = [pointer, size, size, *[pointer] * 6, real, real, real, integer, pointer]
 
     def scale(
         self,
@@ -225,6 +225,8 @@ class Kernels:
         decay: float,
         epsilon: float,
         smallest: float,
+        *,
+        exclusive: bool = False,
     ) -> Tensor:
         """``log p̃_y`` with its derivatives by temperature and top-p, ``[n, 3]`` float64.
 
@@ -236,6 +238,7 @@ class Kernels:
             decay: α.
             epsilon: added to the normaliser.
             smallest: probability below which tokens are integrated over instead of summed.
+            exclusive: whether cumulative sums end before the token.
 
         Raises:
             MemoryError: no memory for a row's candidates.
@@ -246,7 +249,7 @@ class Kernels:
         failed = self._soft_nucleus(
             rows.scaled.data_ptr(), count, vocab_size, rows.maxima.data_ptr(), rows.sums.data_ptr(),
             rows.temperature.data_ptr(), targets.data_ptr(), top_p.data_ptr(), wanted.data_ptr(), decay, epsilon,
-            smallest, terms.data_ptr(),
+            smallest, exclusive, terms.data_ptr(),
         )  # fmt: skip
         if failed:
             raise MemoryError(f"no memory for the soft nucleus of a row of {vocab_size} logits.")

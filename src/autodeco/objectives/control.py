@@ -86,6 +86,7 @@ def control(
     lm_head_weight: LMHead,
     labels: Tensor,
     easy_token_draws: Tensor | None = None,
+    row_weights: Tensor | None = None,
     *,
     asked: CommandedRows,
     weights: ControlWeights,
@@ -99,6 +100,7 @@ def control(
         lm_head_weight: ``[V, H]``, or a function from hidden states to logits.
         labels: ``[B, S]`` token ids, not shifted; -100 is ignored. Rows of a group have the same completion.
         easy_token_draws: ``[B, S-1]``, of the decoding objective.
+        row_weights: ``[B]``, of the decoding objective, too.
         asked: what each row is asked for.
         weights: of the losses.
         decoding: an objective of ``eager`` or ``fused``, its settings bound.
@@ -109,7 +111,8 @@ def control(
     """
     plain = ~asked.commanded
     own_draws = None if easy_token_draws is None else easy_token_draws[plain]
-    output = decoding(heads, hidden_states[plain], lm_head_weight, labels[plain], own_draws)
+    own_weights = None if row_weights is None else row_weights[plain]
+    output = decoding(heads, hidden_states[plain], lm_head_weight, labels[plain], own_draws, row_weights=own_weights)
     places = plain.nonzero().squeeze(-1)
     values, rows = _commanded_values(heads, hidden_states, lm_head_weight, labels, asked, needs_top_p=weights.top_p)
 
@@ -203,18 +206,19 @@ def _commanded_values(
     """T and P ``[N]`` at the tokens of commanded rows, with gradient, and the row of each token."""
     valid = (labels[:, 1:] != IGNORED) & asked.commanded.unsqueeze(1)
     hidden = hidden_states[:, :-1][valid].detach()
-    temperature = heads.temperature(hidden)
+    ones = torch.ones(len(hidden), device=hidden.device)
+    base = _statistics(heads, hidden, lm_head, ones) if heads.needs_base_statistics else None
+    temperature = heads.temperature(hidden, base)
     values = {"temperature": temperature}
     if needs_top_p:
-        values["top_p"] = heads.top_p(hidden, temperature, _statistics(heads, hidden, lm_head, temperature))
+        own = _statistics(heads, hidden, lm_head, temperature) if heads.needs_statistics else None
+        values["top_p"] = heads.top_p(hidden, temperature, own)
     return values, valid.nonzero()[:, 0]
 
 
 @torch.no_grad()
-def _statistics(heads: DecodingHeads, hidden: Tensor, lm_head: LMHead, temperature: Tensor) -> Tensor | None:
+def _statistics(heads: DecodingHeads, hidden: Tensor, lm_head: LMHead, temperature: Tensor) -> Tensor:
     """``[N, 4]`` statistics of ``softmax(l / T)``, a chunk of the vocabulary's logits at a time."""
-    if not heads.needs_statistics:
-        return None
     vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
     size = chunk_size(len(hidden), vocab_size or 131_072, hidden.device)
     found = [temperature.new_zeros(0, 4)]

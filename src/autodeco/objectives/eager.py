@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ SOFT_TOP_P_DECAY = 30.0  # α
 EPSILON = 1e-9
 IGNORED = -100
 
+SoftNucleus = Literal["inclusive", "exclusive"]
 LMHead = Tensor | Callable[[Tensor], Tensor]
 
 
@@ -33,13 +35,19 @@ class _Predictions:
     scaled_logits: Tensor  # [N, V] l / T
     temperature: Tensor  # [N]
     top_p: Tensor  # [N]
-    base_probability: Tensor  # [N] of the target, under the base model
+    base_log_probability: Tensor  # [N] of the target, under the base model
     easy: Tensor  # [N] bool: the base model's arg-max is the target
     dropped: Tensor  # [N] bool: masked as easy
+    row_weight: Tensor  # [N] of the row that the position is in
 
-    def weight(self, dynamic_fine_tuning: bool) -> Tensor:
-        """DFT: the base model's own probability of the target; 1 if switched off."""
-        return self.base_probability if dynamic_fine_tuning else torch.ones_like(self.base_probability)
+    def weight(self, log_probability: Tensor, dynamic_fine_tuning: bool, ratio_cap: float | None) -> Tensor:
+        """The row's weight; times (DFT) the base's probability of the target; times the truncated importance ratio."""
+        weight = self.row_weight
+        if dynamic_fine_tuning:
+            weight = weight * self.base_log_probability.exp()
+        if ratio_cap is not None:
+            weight = weight * (log_probability.detach() - self.base_log_probability).exp().clamp(max=ratio_cap)
+        return weight
 
 
 def released(
@@ -49,9 +57,12 @@ def released(
     labels: Tensor,
     easy_token_draws: Tensor | None = None,
     *,
+    row_weights: Tensor | None = None,
+    importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
+    soft_nucleus: SoftNucleus = "inclusive",
 ) -> ObjectiveOutput:
     """The objective of the authors' released code: ``temperature_loss + top_p_loss``.
 
@@ -67,22 +78,32 @@ def released(
         labels: ``[B, S]`` token ids, not shifted (shifted inside); -100 is ignored.
         easy_token_draws: ``[B, S-1]`` uniform draws in [0, 1): an easy position is dropped where its draw is below
             ``easy_token_masking``. ``None`` drops nothing.
+        row_weights: ``[B]``, multiplies the losses of each row's tokens; negative for what should become less likely.
+            Means stay over the number of tokens, so twice the weights are twice the loss. ``None`` is 1 everywhere.
+        importance_ratio_cap: weight each position by the ratio of the target's probability in the part's distribution
+            (``softmax(l / T)``, ``p̃``) to the base's, detached, at most this; ``None`` does not.
         easy_token_masking: the share of easy positions to drop.
         dynamic_fine_tuning: whether to weight by the base model's probability of the target.
         decay: α of the soft nucleus.
+        soft_nucleus: whether the cumulative sum that decays a token includes the token (``"inclusive"``, the paper's)
+            or ends before it (``"exclusive"``, the rule of hard top-p); see
+            :func:`autodeco.distribution.soft_nucleus_log_weights`.
 
     Returns:
         Losses in nats a token; gradients reach ``heads.parameters()``.
     """
-    predictions = _predict(heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking)
-    weight = predictions.weight(dynamic_fine_tuning)
-    kept = (~predictions.dropped).to(weight.dtype)
-
+    predictions = _predict(
+        heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights
+    )
     log_probability = at_targets(predictions.scaled_logits.log_softmax(-1), predictions.targets)
+    kept = (~predictions.dropped).to(log_probability.dtype)
+    weight = predictions.weight(log_probability, dynamic_fine_tuning, importance_ratio_cap)
     temperature_losses = -log_probability * weight * kept
     temperature_loss = temperature_losses.sum() / kept.sum().clamp(min=1)
 
-    top_p_losses = -(_soft_top_p_log_probability(predictions, decay).exp() + EPSILON).log() * weight
+    log_probability = _soft_top_p_log_probability(predictions, decay, soft_nucleus)
+    weight = predictions.weight(log_probability, dynamic_fine_tuning, importance_ratio_cap)
+    top_p_losses = -(log_probability.exp() + EPSILON).log() * weight
     top_p_loss = top_p_losses.sum() / max(1, len(weight))
 
     return _output(
@@ -97,19 +118,24 @@ def end_to_end(
     labels: Tensor,
     easy_token_draws: Tensor | None = None,
     *,
+    row_weights: Tensor | None = None,
+    importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
+    soft_nucleus: SoftNucleus = "inclusive",
 ) -> ObjectiveOutput:
     """The paper's objective: one cross-entropy of ``p̃``, the distribution after temperature and soft top-p.
 
     Easy-token masking and DFT (paper, section 3) apply to it as a whole. Arguments and result as in :func:`released`;
     ``temperature_loss`` and ``top_p_loss`` are ``None``.
     """
-    predictions = _predict(heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking)
-    weight = predictions.weight(dynamic_fine_tuning)
-    kept = (~predictions.dropped).to(weight.dtype)
-    losses = -_soft_top_p_log_probability(predictions, decay) * weight * kept
+    predictions = _predict(
+        heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights
+    )
+    log_probability = _soft_top_p_log_probability(predictions, decay, soft_nucleus)
+    kept = (~predictions.dropped).to(log_probability.dtype)
+    losses = -log_probability * predictions.weight(log_probability, dynamic_fine_tuning, importance_ratio_cap) * kept
     return _output(predictions, losses.sum() / kept.sum().clamp(min=1), losses)
 
 
@@ -120,6 +146,7 @@ def _predict(
     labels: Tensor,
     easy_token_draws: Tensor | None,
     easy_token_masking: float,
+    row_weights: Tensor | None,
 ) -> _Predictions:
     """Runs ``lm_head`` and the heads at the positions whose next token is a label."""
     next_labels = labels[:, 1:]
@@ -129,26 +156,30 @@ def _predict(
     with torch.no_grad():
         logits = lm_head(hidden) if callable(lm_head) else hidden @ lm_head.T
         logits = distribution.as_working_precision(logits)
-        base_probability = at_targets(logits.softmax(-1), targets)
+        base_log_probability = at_targets(logits.log_softmax(-1), targets)
         easy = logits.argmax(-1) == targets if len(targets) else torch.zeros_like(targets, dtype=torch.bool)
         dropped = torch.zeros_like(easy)
         if easy_token_draws is not None:
             dropped = easy & (easy_token_draws[valid] < easy_token_masking)
-    temperature = heads.temperature(hidden)
+    temperature = heads.temperature(hidden, heads.base_statistics(logits))
     scaled = distribution.scale(logits, temperature, heads.config.min_temperature)
     with torch.no_grad():
         statistics = distribution.probability_statistics(scaled.softmax(-1)) if heads.needs_statistics else None
     top_p = heads.top_p(hidden, temperature, statistics)
     rows = valid.nonzero()[:, 0]
-    return _Predictions(rows, targets, scaled, temperature, top_p, base_probability, easy, dropped)
+    row_weight = torch.ones_like(base_log_probability)
+    if row_weights is not None:
+        row_weight = row_weights.to(base_log_probability)[rows]
+    return _Predictions(rows, targets, scaled, temperature, top_p, base_log_probability, easy, dropped, row_weight)
 
 
-def _soft_top_p_log_probability(predictions: _Predictions, decay: float) -> Tensor:
+def _soft_top_p_log_probability(predictions: _Predictions, decay: float, soft_nucleus: SoftNucleus) -> Tensor:
     """``log p̃_y``, ``[N]``, with ``p̃ = p m / (Σ p m + ε)``: the target after temperature and soft nucleus."""
     log_probabilities = predictions.scaled_logits.log_softmax(-1)
     probabilities = log_probabilities.exp()
     top_p = distribution.as_working_precision(predictions.top_p)
-    log_weights = distribution.soft_nucleus_log_weights(probabilities, top_p, decay)
+    exclusive = soft_nucleus == "exclusive"
+    log_weights = distribution.soft_nucleus_log_weights(probabilities, top_p, decay, exclusive=exclusive)
     normaliser = (probabilities * log_weights.exp()).sum(-1) + EPSILON
     return at_targets(log_probabilities + log_weights, predictions.targets) - normaliser.log()
 

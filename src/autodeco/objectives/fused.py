@@ -17,14 +17,15 @@ from torch import Tensor
 
 from autodeco.heads import DecodingHeads
 from autodeco.memory import free_memory
-from autodeco.objectives.eager import EASY_TOKEN_MASKING, EPSILON, IGNORED, SOFT_TOP_P_DECAY, LMHead
+from autodeco.objectives.eager import EASY_TOKEN_MASKING, EPSILON, IGNORED, SOFT_TOP_P_DECAY, LMHead, SoftNucleus
 from autodeco.objectives.output import ObjectiveOutput
+from autodeco.objectives.product import ChunkProduct
 from autodeco.objectives.rows import ChunkRows, chunk_rows
 
 # Logits of a chunk, where memory allows: 64 MB of float32. Matrix products of fewer rows are slower, of more no faster.
 _CHUNK_ELEMENTS = 16_777_216
 # Bytes that a chunk takes for each of its logits at most: those of the kernels are 8 (bfloat16 logits and scaled ones),
-# those of PyTorch's operations with their temporary results up to 40.
+# 4 more where the temperature head takes statistics; those of PyTorch's operations with temporary results up to 40.
 _BYTES_PER_ELEMENT = {"cpu": 12, "other": 40}
 # Positions whose heads are differentiated at once.
 _HEADS_CHUNK = 4096
@@ -37,13 +38,18 @@ def released(
     labels: Tensor,
     easy_token_draws: Tensor | None = None,
     *,
+    row_weights: Tensor | None = None,
+    importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
+    soft_nucleus: SoftNucleus = "inclusive",
 ) -> ObjectiveOutput:
     """Same as :func:`autodeco.objectives.eager.released`, in chunks and with closed-form gradients."""
-    settings = _Settings(True, easy_token_masking, dynamic_fine_tuning, decay)
-    return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws)
+    settings = _Settings(
+        True, importance_ratio_cap, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive"
+    )
+    return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights)
 
 
 def end_to_end(
@@ -53,21 +59,39 @@ def end_to_end(
     labels: Tensor,
     easy_token_draws: Tensor | None = None,
     *,
+    row_weights: Tensor | None = None,
+    importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
+    soft_nucleus: SoftNucleus = "inclusive",
 ) -> ObjectiveOutput:
     """Same as :func:`autodeco.objectives.eager.end_to_end`, in chunks and with closed-form gradients."""
-    settings = _Settings(False, easy_token_masking, dynamic_fine_tuning, decay)
-    return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws)
+    settings = _Settings(
+        False, importance_ratio_cap, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive"
+    )
+    return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights)
 
 
 @dataclass(frozen=True)
 class _Settings:
     separate_temperature_loss: bool  # released, rather than end_to_end
+    importance_ratio_cap: float | None
     easy_token_masking: float
     dynamic_fine_tuning: bool
     decay: float
+    exclusive: bool  # the soft nucleus's cumulative sum ends before the token
+
+
+class _Given(NamedTuple):
+    """What is given of ``n`` positions besides their hidden states, ``[n]`` each."""
+
+    targets: Tensor
+    draws: Tensor  # easy-token draws; 1, which drops nothing, where there are none
+    weights: Tensor  # float64, of the row that the position is in
+
+    def at(self, span: slice) -> _Given:
+        return _Given(*(values[span] for values in self))
 
 
 class _Positions(NamedTuple):
@@ -78,7 +102,8 @@ class _Positions(NamedTuple):
 
     temperature: Tensor
     top_p: Tensor
-    statistics: Tensor  # [n, 4]; [n, 0] where the heads take none
+    base_statistics: Tensor  # [n, 4], what the temperature head takes; [n, 0] where it takes none
+    statistics: Tensor  # [n, 4], what the top-p head takes; [n, 0] likewise
     easy: Tensor
     kept: Tensor
     temperature_sum: Tensor  # [n, 3]; zeros where the objective has one loss
@@ -106,14 +131,17 @@ def _objective(
     lm_head: LMHead,
     labels: Tensor,
     easy_token_draws: Tensor | None,
+    row_weights: Tensor | None,
 ) -> ObjectiveOutput:
     next_labels = labels[:, 1:]
     valid = next_labels != IGNORED
     places = valid.nonzero()
     hidden = _HiddenStates(hidden_states.detach(), places)
-    draws = None if easy_token_draws is None else easy_token_draws[valid]
+    targets, row = next_labels[valid], places[:, 0]
+    draws = torch.ones(len(row), device=row.device) if easy_token_draws is None else easy_token_draws[valid]
+    weights = torch.ones(len(row), device=row.device) if row_weights is None else row_weights[row]
     with torch.no_grad():
-        positions = _over_vocabulary(settings, heads, hidden, lm_head, next_labels[valid], draws)
+        positions = _over_vocabulary(settings, heads, hidden, lm_head, _Given(targets, draws, weights.double()))
 
     dtype = hidden_states.dtype if hidden_states.dtype == torch.float64 else torch.float32
     kept_count = max(1, int(positions.kept.sum()))
@@ -135,7 +163,7 @@ def _objective(
         top_p=positions.top_p.to(dtype),
         easy=positions.easy,
         token_losses=(positions.temperature_sum + positions.nucleus_sum)[:, 0].to(dtype),
-        rows=places[:, 0],
+        rows=row,
     )
 
 
@@ -155,25 +183,24 @@ def _over_vocabulary(
     heads: DecodingHeads,
     hidden: _HiddenStates,
     lm_head: LMHead,
-    targets: Tensor,
-    draws: Tensor | None,
+    given: _Given,
 ) -> _Positions:
     """Everything that takes a pass over the vocabulary, for all positions, a chunk at a time."""
     vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
-    size = chunk_size(len(targets), vocab_size or 131_072, targets.device)
-    product = _Product(lm_head)
+    count = len(given.targets)
+    size = chunk_size(count, vocab_size or 131_072, given.targets.device)
+    product = ChunkProduct(lm_head)
     found: list[_Positions] = []
     start = 0
-    while start < len(targets) or not found:
+    while start < count or not found:
         span = slice(start, start + size)
         try:
-            own_draws = None if draws is None else draws[span]
-            found.append(_chunk(settings, heads, hidden.at(span), product, targets[span], own_draws))
+            found.append(_chunk(settings, heads, hidden.at(span), product, given.at(span)))
         except (MemoryError, torch.OutOfMemoryError):
             if size == 1:
                 raise
             size = max(1, size // 2)
-            product = _Product(lm_head)
+            product = ChunkProduct(lm_head)
             continue
         start += size
     return _Positions(*map(torch.cat, zip(*found, strict=True)))
@@ -187,51 +214,26 @@ def chunk_size(count: int, vocab_size: int, device: torch.device) -> int:
     return max(1, math.ceil(count / math.ceil(count / size))) if count else 1  # all alike: no small one at the end
 
 
-class _Product:
-    """``lm_head`` of one chunk after the other, into the same memory: fresh pages cost CPUs more than the product."""
-
-    def __init__(self, lm_head: LMHead) -> None:
-        self._lm_head = lm_head
-        self._logits: Tensor | None = None
-        self._scaled: Tensor | None = None
-
-    def logits(self, hidden: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits ``[n, V]`` and, on CPUs, a float32 buffer of that shape to work in (the logits' own where it can)."""
-        if callable(self._lm_head):
-            logits = self._lm_head(hidden)
-        else:
-            weight = self._lm_head.detach()
-            shape = (len(hidden), len(weight))
-            if self._logits is None or self._logits.shape != shape:
-                self._logits = torch.empty(shape, dtype=torch.result_type(hidden, weight), device=hidden.device)
-            logits = torch.mm(hidden, weight.T, out=self._logits)
-            if logits.dtype == torch.float32:
-                return logits, logits
-        if logits.device.type != "cpu":
-            return logits, None
-        if self._scaled is None or self._scaled.shape != logits.shape:
-            self._scaled = torch.empty(logits.shape)
-        return logits, self._scaled
-
-
 def _chunk(
     settings: _Settings,
     heads: DecodingHeads,
     hidden: Tensor,
-    product: _Product,
-    targets: Tensor,
-    draws: Tensor | None,
+    product: ChunkProduct,
+    given: _Given,
 ) -> _Positions:
-    temperature = heads.temperature(hidden)
     logits, buffer = product.logits(hidden)
+    base_statistics = heads.base_statistics(logits)
+    temperature = heads.temperature(hidden, base_statistics)
     divisor = temperature.clamp(min=heads.config.min_temperature)
-    rows = chunk_rows(logits, divisor, targets, statistics=heads.needs_statistics, buffer=buffer)
-    kept = torch.ones_like(rows.easy) if draws is None else ~(rows.easy & (draws < settings.easy_token_masking))
+    rows = chunk_rows(logits, divisor, given.targets, statistics=heads.needs_statistics, buffer=buffer)
+    kept = ~(rows.easy & (given.draws < settings.easy_token_masking))
     top_p = heads.top_p(hidden, temperature, rows.statistics)
-    weight = rows.base_probability if settings.dynamic_fine_tuning else torch.ones_like(rows.base_probability)
+    weight = given.weights * rows.base_log_probability.exp() if settings.dynamic_fine_tuning else given.weights
     temperature_sum, nucleus_sum = _sums(settings, rows, top_p, weight, kept)
-    statistics = temperature.new_zeros(len(temperature), 0) if rows.statistics is None else rows.statistics
-    return _Positions(temperature, top_p, statistics, rows.easy, kept, temperature_sum, nucleus_sum)
+    none = temperature.new_zeros(len(temperature), 0)
+    base_statistics = none if base_statistics is None else base_statistics
+    statistics = none if rows.statistics is None else rows.statistics
+    return _Positions(temperature, top_p, base_statistics, statistics, rows.easy, kept, temperature_sum, nucleus_sum)
 
 
 def _sums(settings: _Settings, rows: ChunkRows, top_p: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,15 +241,26 @@ def _sums(settings: _Settings, rows: ChunkRows, top_p: Tensor, weight: Tensor, k
     kept_weight = weight * kept
     zeros = torch.zeros_like(weight)
     if not settings.separate_temperature_loss:
-        terms = rows.soft_nucleus(top_p, kept_weight != 0, settings.decay, EPSILON)
-        return torch.stack([zeros] * 3, 1), -torch.stack(list(terms), 1) * kept_weight.unsqueeze(1)
-    temperature_sum = [-rows.log_probability * kept_weight, -rows.by_temperature * kept_weight, zeros]
-    terms = rows.soft_nucleus(top_p, weight != 0, settings.decay, EPSILON)
+        terms = rows.soft_nucleus(top_p, kept_weight != 0, settings.decay, EPSILON, settings.exclusive)
+        own_weight = kept_weight * _ratio(settings, rows, terms.log_probability)
+        return torch.stack([zeros] * 3, 1), -torch.stack(list(terms), 1) * own_weight.unsqueeze(1)
+    own_weight = kept_weight * _ratio(settings, rows, rows.log_probability)
+    temperature_sum = [-rows.log_probability * own_weight, -rows.by_temperature * own_weight, zeros]
+    terms = rows.soft_nucleus(top_p, weight != 0, settings.decay, EPSILON, settings.exclusive)
     # -log(p̃ + ε), as released: its slope is p̃ / (p̃ + ε) times that of -log p̃.
+    weight = weight * _ratio(settings, rows, terms.log_probability)
     soft_p = terms.log_probability.exp()
     scale = weight * soft_p / (soft_p + EPSILON)
     nucleus_sum = [-(soft_p + EPSILON).log() * weight, -terms.by_temperature * scale, -terms.by_top_p * scale]
     return torch.stack(temperature_sum, 1), torch.stack(nucleus_sum, 1)
+
+
+def _ratio(settings: _Settings, rows: ChunkRows, log_probability: Tensor) -> Tensor:
+    """The truncated importance ratio of each target ``[n]``; 1 where the objective has none."""
+    if settings.importance_ratio_cap is None:
+        return torch.ones_like(log_probability)
+    ratio = (log_probability - rows.base_log_probability).exp()
+    return ratio.clamp(max=settings.importance_ratio_cap)
 
 
 def _with_head_gradients(
@@ -264,7 +277,8 @@ def _with_head_gradients(
     for start in range(0, len(hidden.places), _HEADS_CHUNK):
         span = slice(start, start + _HEADS_CHUNK)
         own = hidden.at(span)
-        temperature = heads.temperature(own)
+        base_statistics = positions.base_statistics[span] if heads.needs_base_statistics else None
+        temperature = heads.temperature(own, base_statistics)
         statistics = positions.statistics[span] if heads.needs_statistics else None
         top_p = heads.top_p(own, temperature, statistics)
         pairs = ((temperature, by_temperature[span]), (top_p, by_top_p[span]))

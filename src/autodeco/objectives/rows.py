@@ -24,12 +24,14 @@ class ChunkRows(Protocol):
     """``n`` rows of logits at their temperatures, with a target token each. All results without gradient."""
 
     easy: Tensor  # [n] bool: the arg-max is the target
-    base_probability: Tensor  # [n] float64, of the target at temperature 1
+    base_log_probability: Tensor  # [n] float64, of the target at temperature 1
     log_probability: Tensor  # [n] float64, of the target at the row's temperature
     by_temperature: Tensor  # [n] float64, derivative of log_probability
     statistics: Tensor | None  # [n, 4] float32
 
-    def soft_nucleus(self, top_p: Tensor, wanted: Tensor, decay: float, epsilon: float) -> SoftNucleusTerms:
+    def soft_nucleus(
+        self, top_p: Tensor, wanted: Tensor, decay: float, epsilon: float, exclusive: bool
+    ) -> SoftNucleusTerms:
         """``log p̃_y`` with its derivatives; zeros where ``wanted`` ``[n]`` is false."""
         ...
 
@@ -73,16 +75,18 @@ class _KernelRows:
         divisor = rows.temperature.double()
         distance = at_targets(rows.scaled, targets).double() - largest
         self.easy = scaled.argmax == targets
-        self.base_probability = (base_target - scaled.base_largest.double()).exp() / scaled.base_normaliser
+        self.base_log_probability = base_target - scaled.base_largest.double() - scaled.base_normaliser.log()
         self.log_probability = distance - normaliser.log()
         self.by_temperature = -(distance - weighted / normaliser) / divisor
         self.statistics = scaled.statistics
         self._kernels, self._rows, self._targets = kernels, rows, targets
 
-    def soft_nucleus(self, top_p: Tensor, wanted: Tensor, decay: float, epsilon: float) -> SoftNucleusTerms:
+    def soft_nucleus(
+        self, top_p: Tensor, wanted: Tensor, decay: float, epsilon: float, exclusive: bool
+    ) -> SoftNucleusTerms:
         rows: KernelRows = self._rows
         terms = self._kernels.soft_nucleus(
-            rows, self._targets, top_p.double(), wanted, decay, epsilon, _SMALLEST_PROBABILITY
+            rows, self._targets, top_p.double(), wanted, decay, epsilon, _SMALLEST_PROBABILITY, exclusive=exclusive
         )
         return SoftNucleusTerms(*terms.unbind(-1))
 
@@ -95,7 +99,7 @@ class _TorchRows:
         shifted = distribution.as_working_precision(logits)
         shifted = shifted - shifted.amax(-1, keepdim=True)
         base_normaliser = shifted.clamp(min=_SMALLEST_LOG).exp_().sum(-1, dtype=torch.float64)
-        self.base_probability = at_targets(shifted, targets).double().exp() / base_normaliser
+        self.base_log_probability = at_targets(shifted, targets).double() - base_normaliser.log()
         divisor = temperature.to(shifted.dtype)
         p = (shifted / divisor.unsqueeze(-1)).clamp_(min=_SMALLEST_LOG).exp_()
         normaliser = p.sum(-1, dtype=torch.float64)
@@ -109,9 +113,13 @@ class _TorchRows:
         self.statistics = distribution.probability_statistics(p) if statistics else None
         self._rows, self._targets = rows, targets
 
-    def soft_nucleus(self, top_p: Tensor, wanted: Tensor, decay: float, epsilon: float) -> SoftNucleusTerms:
+    def soft_nucleus(
+        self, top_p: Tensor, wanted: Tensor, decay: float, epsilon: float, exclusive: bool
+    ) -> SoftNucleusTerms:
         chosen = wanted.nonzero().squeeze(-1)
         rows = self._rows if len(chosen) == len(wanted) else self._rows.select(chosen)
-        found = soft_nucleus.soft_nucleus_terms(rows, self._targets[chosen], top_p[chosen], decay, epsilon)
+        found = soft_nucleus.soft_nucleus_terms(
+            rows, self._targets[chosen], top_p[chosen], decay, epsilon, exclusive=exclusive
+        )
         zeros = found.log_probability.new_zeros(3, len(wanted))
         return SoftNucleusTerms(*(row.index_copy(0, chosen, values) for row, values in zip(zeros, found, strict=True)))

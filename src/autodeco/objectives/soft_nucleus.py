@@ -1,14 +1,18 @@
 """log p̃_y and its derivatives by T and P in closed form, from a partial sort with a proven error bound.
 
 The soft nucleus weighs the token at rank k by ``f(c_k) = exp(-α relu(c_k - P))``, ``c`` the cumulative sum in
-descending order. Two facts make a full sort of the vocabulary unnecessary:
+descending order, or, exclusive, by ``f(b_k)``, ``b_k = c_k - p_k``. Two facts make a full sort of the vocabulary
+unnecessary:
 
 1. The order of the logits does not depend on T, so one partial sort serves values and derivatives.
 2. Beyond the sorted prefix of K tokens, the normaliser ``Z = Σ p_k f(c_k)`` is a right Riemann sum of the decreasing
    function f over [c_K, 1], so it differs from ``∫ f`` (closed form) by at most ``p_K (f(c_K) - f(1))``, p_K being the
    smallest probability of the prefix: the gaps telescope. Since the integral depends on T only through c_K, so does its
    derivative, with error at most ``2 α p_K f(c_K) |dc_K/dT|`` as long as every token of the tail is less likely than
-   the (geometric) average; the derivative by P errs by at most ``α p_K f(max(c_K, P))``.
+   the (geometric) average; the derivative by P errs by at most ``α p_K f(max(c_K, P))``. With exclusive sums the
+   Riemann sum is a left one, too large by what the right one lacks at most, and the same bounds hold for both
+   derivatives: the error of that by T is ``Σ dc_k/dT (f(b_k) - f(c_k)) + p_k f'(b_k) db_k/dT`` over the tail, where
+   all ``db_k/dT`` lie between ``dc_K/dT`` and 0.
 
 Rows whose bound is above :data:`TOLERANCE` are taken again with a longer prefix, at last with the whole vocabulary.
 """
@@ -69,7 +73,7 @@ class _Normaliser(NamedTuple):
 
 
 def soft_nucleus_terms(
-    rows: ScaledRows, targets: Tensor, top_p: Tensor, decay: float, epsilon: float
+    rows: ScaledRows, targets: Tensor, top_p: Tensor, decay: float, epsilon: float, *, exclusive: bool = False
 ) -> SoftNucleusTerms:
     """Computes ``log p̃_y``, ``p̃ = p m / (Σ p m + epsilon)``, and its derivatives.
 
@@ -79,12 +83,13 @@ def soft_nucleus_terms(
         top_p: ``[n]``.
         decay: α.
         epsilon: as in the definition above.
+        exclusive: whether cumulative sums end before the token.
     """
     top_p = top_p.double()
-    normaliser = _normaliser(rows, top_p, decay)
+    normaliser = _normaliser(rows, top_p, decay, exclusive)
     target_scaled = at_targets(rows.logits, targets).double() / rows.temperature
     log_p = target_scaled - rows.normaliser.log()
-    cumulative, cumulative_by_temperature = _cumulative_at_targets(rows, targets)
+    cumulative, cumulative_by_temperature = _cumulative_at_targets(rows, targets, exclusive)
     outside = (cumulative > top_p).double()
     total = normaliser.value + epsilon
     log_probability = log_p - decay * outside * (cumulative - top_p) - total.log()
@@ -97,7 +102,7 @@ def soft_nucleus_terms(
     return SoftNucleusTerms(log_probability, by_temperature, by_top_p)
 
 
-def _normaliser(rows: ScaledRows, top_p: Tensor, decay: float) -> _Normaliser:
+def _normaliser(rows: ScaledRows, top_p: Tensor, decay: float, exclusive: bool) -> _Normaliser:
     """``Z`` of every row, by the shortest prefix whose error bounds are within :data:`TOLERANCE`."""
     count, vocab_size = rows.logits.shape
     zeros = torch.zeros(3, count, dtype=top_p.dtype, device=top_p.device)
@@ -107,7 +112,7 @@ def _normaliser(rows: ScaledRows, top_p: Tensor, decay: float) -> _Normaliser:
         if not len(remaining):
             break
         subset = rows if len(remaining) == count else rows.select(remaining)
-        found = _normaliser_from_prefix(subset, top_p[remaining], decay, length)
+        found = _normaliser_from_prefix(subset, top_p[remaining], decay, exclusive, length)
         done = found.within
         for target, value in zip(result[:3], found[:3], strict=True):
             target[remaining[done]] = value[done]
@@ -115,7 +120,7 @@ def _normaliser(rows: ScaledRows, top_p: Tensor, decay: float) -> _Normaliser:
     return result
 
 
-def _normaliser_from_prefix(rows: ScaledRows, top_p: Tensor, decay: float, length: int) -> _Normaliser:
+def _normaliser_from_prefix(rows: ScaledRows, top_p: Tensor, decay: float, exclusive: bool, length: int) -> _Normaliser:
     """``Z`` with its derivatives from the ``length`` largest logits of each row and the integral beyond them."""
     vocab_size = rows.logits.shape[-1]
     if length == vocab_size:
@@ -129,13 +134,15 @@ def _normaliser_from_prefix(rows: ScaledRows, top_p: Tensor, decay: float, lengt
     # dp_k/dT = -p_k (s_k - mean) / T, and c_k is a sum of p.
     p_by_temperature = -p * (scaled - rows.mean_scaled.unsqueeze(-1)) * inverse_temperature.unsqueeze(-1)
     cumulative_by_temperature = p_by_temperature.cumsum(-1)
-    excess = (cumulative - top_p.unsqueeze(-1)).clamp_(min=0)
+    compared = cumulative - p if exclusive else cumulative  # with P
+    compared_slope = cumulative_by_temperature - p_by_temperature if exclusive else cumulative_by_temperature
+    excess = (compared - top_p.unsqueeze(-1)).clamp_(min=0)
     outside = excess > 0
     weights = excess.mul_(-decay).exp_()
     outside_mass = p * weights * outside
 
     value = (p * weights).sum(-1)
-    by_temperature = (p_by_temperature * weights).sum(-1) - decay * (outside_mass * cumulative_by_temperature).sum(-1)
+    by_temperature = (p_by_temperature * weights).sum(-1) - decay * (outside_mass * compared_slope).sum(-1)
     by_top_p = decay * outside_mass.sum(-1)
     if length == vocab_size:
         return _Normaliser(value, by_temperature, by_top_p, torch.ones_like(value, dtype=torch.bool))
@@ -158,12 +165,13 @@ def _normaliser_from_prefix(rows: ScaledRows, top_p: Tensor, decay: float, lengt
     return _Normaliser(value, by_temperature, by_top_p, within)
 
 
-def _cumulative_at_targets(rows: ScaledRows, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """``c_y`` and ``dc_y/dT``, exact: the mass of all tokens that come before the target in a stable sort, and it."""
+def _cumulative_at_targets(rows: ScaledRows, targets: Tensor, exclusive: bool) -> tuple[Tensor, Tensor]:
+    """``c_y`` and ``dc_y/dT``, exact: the mass of all tokens before the target in a stable sort, and (inclusive) it."""
     target_logits = at_targets(rows.logits, targets).unsqueeze(-1)
     token_ids = torch.arange(rows.logits.shape[-1], device=targets.device)
     before = rows.logits > target_logits
-    before |= (rows.logits == target_logits) & (token_ids <= targets.unsqueeze(-1))
+    last = targets - 1 if exclusive else targets
+    before |= (rows.logits == target_logits) & (token_ids <= last.unsqueeze(-1))
     p = rows.probabilities * before
     cumulative = p.sum(-1, dtype=torch.float64)
     scaled_sum = (p * rows.logits).sum(-1, dtype=torch.float64) / rows.temperature

@@ -4,6 +4,7 @@ from autodeco.rollouts.filter import Kept, keep, write_kept
 from autodeco.rollouts.run import RolloutSettings, RolloutSummary, rollout, summarise
 from autodeco.rollouts.sample import TransformersSampler
 from autodeco.rollouts.sampler import Sample, Sampler, Sampling
+from autodeco.rollouts.weights import weighted_by_advantage
 
 __all__ = [
     "Kept",
@@ -16,5 +17,6 @@ __all__ = [
     "keep",
     "rollout",
     "summarise",
+    "weighted_by_advantage",
     "write_kept",
 ]

@@ -22,7 +22,7 @@ def heads_choices(heads: DecodingHeads, hidden_states: Tensor, logits: Tensor) -
     Returns:
         Temperature and top-p, each ``[...]``.
     """
-    temperature = heads.temperature(hidden_states)
+    temperature = heads.temperature(hidden_states, heads.base_statistics(logits))
     statistics = None
     if heads.needs_statistics:
         statistics = distribution.scale_rows(logits, temperature, heads.config.min_temperature).statistics

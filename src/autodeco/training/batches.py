@@ -24,15 +24,15 @@ class RowDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self.rows[index]
-        return {"input_ids": row.input_ids, "prompt_length": row.prompt_length, "row": index}
+        return {"input_ids": row.input_ids, "prompt_length": row.prompt_length, "weight": row.weight, "row": index}
 
 
 def collate(examples: list[dict[str, Any]], pad_token_id: int) -> dict[str, Tensor]:
     """Pads examples into a batch.
 
     Returns:
-        ``input_ids``, ``attention_mask`` and ``labels`` (-100 on prompt and padding), each ``[B, S]``, and ``row``
-        ``[B]``, the index of each example in the data.
+        ``input_ids``, ``attention_mask`` and ``labels`` (-100 on prompt and padding), each ``[B, S]``; ``row`` ``[B]``,
+        the index of each example in the data; ``row_weights`` ``[B]``, 1 of examples that name none.
     """
     length = max(len(example["input_ids"]) for example in examples)
     shape = (len(examples), length)
@@ -44,8 +44,15 @@ def collate(examples: list[dict[str, Any]], pad_token_id: int) -> dict[str, Tens
         input_ids[index, : len(ids)] = ids
         attention_mask[index, : len(ids)] = 1
         labels[index, example["prompt_length"] : len(ids)] = ids[example["prompt_length"] :]
-    rows = torch.tensor([example["row"] for example in examples])
-    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels, "row": rows}
+    return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels, **rows_of(examples)}
+
+
+def rows_of(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+    """``row`` and ``row_weights`` of a batch, ``[B]`` each; the weight is 1 of examples that name none."""
+    return {
+        "row": torch.tensor([example["row"] for example in examples]),
+        "row_weights": torch.tensor([float(example.get("weight", 1.0)) for example in examples]),
+    }
 
 
 def neighbours(lengths: Sequence[int], most_tokens: int) -> list[list[int]]:

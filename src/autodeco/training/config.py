@@ -34,9 +34,16 @@ class TrainingConfig(BaseModel):
     temperature_head: bool = Field(True, description="train a temperature head")
     top_p_head: bool = Field(True, description="train a top-p head")
     statistics_features: bool = Field(True, description="let the top-p head see statistics of the logits")
+    temperature_features: bool = Field(False, description="let the temperature head see them, too")
     easy_token_masking: float = Field(0.6, ge=0, le=1, description="share of easy tokens left out of the loss")
     dynamic_fine_tuning: bool = Field(True, description="weight by the base model's probability of the target")
+    importance_ratio_cap: float | None = Field(
+        None, gt=0, le=1e6, description="weight by the heads' probability of the target over the base's, at most this"
+    )
     soft_top_p_decay: float = Field(30.0, gt=0, le=1000, description="α: how fast the soft nucleus decays")
+    soft_nucleus: Literal["inclusive", "exclusive"] = Field(
+        "inclusive", description="whether its cumulative sum includes the token; exclusive: hard top-p's rule"
+    )
 
     max_steps: int = Field(400, ge=1, description="optimiser steps")
     learning_rate: float = Field(5e-6, gt=0, le=1, description="peak learning rate of AdamW")

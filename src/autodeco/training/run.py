@@ -85,7 +85,9 @@ def train(config: TrainingConfig, *, progress: bool = True, say: Callable[[str],
     def make(model: AutoDecoForCausalLM, store: HiddenStateStore | None) -> AutoDecoTrainer:
         return AutoDecoTrainer(
             **trainer_arguments(config, model, data, progress=progress, has_eval=eval_data is not None),
-            train_dataset=RowDataset(data.rows) if store is None else StoredDataset(store),
+            train_dataset=RowDataset(data.rows)
+            if store is None
+            else StoredDataset(store, [row.weight for row in data.rows]),
             eval_dataset=RowDataset(eval_data.rows) if eval_data else None,
             data_collator=functools.partial(collate_rows, pad_token_id=pad_token_id(tokenizer)),
         )
@@ -177,7 +179,8 @@ def is_finished(config: TrainingConfig) -> bool:
         return False
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
-        earlier = record["config"]
+        # A setting that this version has added was not there to be changed: such a run had its default.
+        earlier = {name: field.default for name, field in TrainingConfig.model_fields.items()} | record["config"]
     except (json.JSONDecodeError, KeyError, TypeError):
         raise RunFolderError(f"{record_path} is damaged. Choose another --output, or delete the folder.") from None
     now = config.model_dump(mode="json")
@@ -228,6 +231,7 @@ def _load_model(config: TrainingConfig) -> AutoDecoForCausalLM:
         temperature_head=config.temperature_head,
         top_p_head=config.top_p_head,
         statistics_features=config.statistics_features,
+        temperature_features=config.temperature_features,
         dtype=config.dtype,
     )
 
@@ -240,7 +244,9 @@ def trainer_arguments(
         getattr(objectives.fused, config.objective),
         easy_token_masking=config.easy_token_masking,
         dynamic_fine_tuning=config.dynamic_fine_tuning,
+        importance_ratio_cap=config.importance_ratio_cap,
         decay=config.soft_top_p_decay,
+        soft_nucleus=config.soft_nucleus,
     )
     return {
         "objective": objective,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from autodeco.errors import DataError
@@ -12,6 +12,7 @@ from autodeco.training.rows import Row
 Messages = list[dict[str, Any]]
 _NEEDED = "'prompt' and 'completion' (both text or both lists of messages), or 'messages'"
 _SHOWN_PROBLEMS = 5
+_LARGEST_WEIGHT = 1_000_000  # finite in every precision that losses are summed in
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class TokenizedRow:
     name: str
     input_ids: list[int]
     prompt_length: int
+    weight: float = 1.0  # of its tokens' losses
 
 
 @dataclass
@@ -41,6 +43,10 @@ class TokenizedData:
         """One paragraph for a person: rows, tokens, what was cut, what was skipped and why."""
         tokens = sum(len(row.input_ids) for row in self.rows)
         lines = [f"{len(self.rows):,} rows, {tokens:,} tokens, of which {self.completion_tokens:,} are completion"]
+        weights = [row.weight for row in self.rows]
+        if any(weight != 1 for weight in weights):
+            negative = sum(weight < 0 for weight in weights)
+            lines.append(f"rows weigh from {min(weights):g} to {max(weights):g}, {negative:,} of them less than 0")
         if self.truncated:
             lines.append(f"{self.truncated:,} rows cut at the maximum length, {self.truncated_tokens:,} tokens lost")
         if self.skipped:
@@ -63,7 +69,7 @@ def tokenize_rows(
     """Tokenises training rows.
 
     Args:
-        rows: as :func:`~autodeco.training.rows.read_rows` yields them.
+        rows: as :func:`~autodeco.training.rows.read_rows` yields them; a row's number ``weight`` becomes its weight.
         tokenizer: of the base model.
         max_length: longer examples lose their end, and are counted.
         end_of_text_ids: tokens that end a completion; a template's text after the last of them is not trained on.
@@ -71,7 +77,7 @@ def tokenize_rows(
         on_row: called after each row (progress).
 
     Raises:
-        DataError: a bad row (unless skipped), or no usable row at all.
+        DataError: a bad row (unless skipped), no usable row at all, or none of a weight other than 0.
     """
     data = TokenizedData()
     for row in rows:
@@ -85,13 +91,15 @@ def tokenize_rows(
             if (excess := len(example.input_ids) - max_length) > 0:
                 data.truncated += 1
                 data.truncated_tokens += excess
-                example = TokenizedRow(example.name, example.input_ids[:max_length], example.prompt_length)
+                example = replace(example, input_ids=example.input_ids[:max_length])
             data.rows.append(example)
         if on_row is not None:
             on_row()
     if not data.rows:
         reason = f" The first: {data.skipped[0]}" if data.skipped else " The data are empty."
         raise DataError(f"no row can be used for training ({len(data.skipped)} bad rows).{reason}")
+    if not any(row.weight for row in data.rows):
+        raise DataError("every row has weight 0, so there is nothing to train on. Give some rows another weight.")
     return data
 
 
@@ -115,7 +123,20 @@ def _tokenize(row: Row, tokenizer: Any, max_length: int, end_of_text_ids: set[in
         )
     if not prompt_ids:
         raise DataError(f"{row.name}: the prompt is empty; the first token of a completion needs one to follow.")
-    return TokenizedRow(row.name, [*prompt_ids, *completion_ids], len(prompt_ids))
+    return TokenizedRow(row.name, [*prompt_ids, *completion_ids], len(prompt_ids), _weight(row.name, row.values))
+
+
+def _weight(name: str, values: dict[str, Any]) -> float:
+    """What the row's losses are multiplied by: 1 where it does not say (data sets fill such columns with ``None``)."""
+    weight = values.get("weight")
+    if weight is None:
+        return 1.0
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not abs(weight) <= _LARGEST_WEIGHT:
+        raise DataError(
+            f"{name}: 'weight' must be a number from -{_LARGEST_WEIGHT:,} to {_LARGEST_WEIGHT:,} (1 if left out), "
+            f"found {weight!r}."
+        )
+    return float(weight)
 
 
 def _prompt_and_completion(name: str, values: dict[str, Any]) -> tuple[str | Messages, str | Messages]:

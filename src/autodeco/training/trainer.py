@@ -17,7 +17,7 @@ from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.objectives import ObjectiveOutput
 from autodeco.objectives.eager import IGNORED
 
-# (heads, hidden states, lm_head, labels, easy-token draws) → losses; the settings are bound already.
+# (heads, hidden states, lm_head, labels, easy-token draws, row_weights=...) → losses; the settings are bound already.
 Objective = Callable[..., ObjectiveOutput]
 
 
@@ -51,7 +51,8 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
         labels = inputs["labels"]
         draws = self._easy_token_draws(labels) if model.training else None
         # Through the (possibly wrapped) model's forward, so that gradients are synchronised across devices.
-        given = {name: inputs[name] for name in ("hidden_states", "input_ids", "attention_mask") if name in inputs}
+        names = ("hidden_states", "input_ids", "attention_mask", "row_weights")
+        given = {name: inputs[name] for name in names if name in inputs}
         objective = self._objective_of(inputs)
         output = model(**given, labels=labels, objective=objective, easy_token_draws=draws)
         if not torch.isfinite(output.loss):

@@ -33,6 +33,25 @@ def test_value_and_slopes():
     torch.testing.assert_close(value(logits, targets, beta.detach()), expected.detach())
 
 
+@pytest.mark.parametrize("scale", [0.3, 3.0, 10.0])
+def test_values_between_the_grid_points_and_their_gradient(scale):
+    logits, targets = drawn(1, count=200, vocab=500, scale=scale)
+    beta = torch.logspace(math.log10(0.501), math.log10(19.9), 200, dtype=torch.float64).requires_grad_()
+    found = tokens.values_between(*tokens.on_grid(logits, targets), beta)
+    exact = tokens.Rows(logits, targets).slopes(beta.detach())
+    assert (found - exact.value).abs().max() < 0.01
+    (slope,) = torch.autograd.grad(found.sum(), beta)
+    assert ((slope - exact.first).abs() < 0.02 * (1 + exact.first.abs())).all()
+
+
+def test_values_between_are_exact_at_grid_points_and_stop_at_its_ends():
+    logits, targets = drawn(2, count=len(tokens.GRID))
+    values, slopes = tokens.on_grid(logits, targets)
+    torch.testing.assert_close(tokens.values_between(values, slopes, tokens.GRID), values.diagonal())
+    beyond = tokens.values_between(values, slopes, torch.full((len(values),), 50.0, dtype=torch.float64))
+    torch.testing.assert_close(beyond, values[:, -1])
+
+
 @given(st.integers(0, 10_000), st.sampled_from([0.3, 3.0, 30.0]))
 def test_best_beta_is_that_of_a_search(seed, scale):
     logits, targets = drawn(seed, scale=scale)

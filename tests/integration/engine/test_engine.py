@@ -207,6 +207,21 @@ def test_json_schema(merged_engine):
     assert isinstance(json.loads(text)["a"], bool)
 
 
+def test_heads_with_temperature_features_decode_as_in_transformers(tiny_checkpoints, tmp_path):
+    base = str(tiny_checkpoints["base"])
+    model = AutoDecoForCausalLM.from_base(base, temperature_features=True, dtype="float32")
+    with torch.no_grad():
+        model.decoding_heads.temp_head.mlp[0].weight[:, -4:].mul_(10)  # so that T differs with the statistics
+        model.decoding_heads.top_p_head.mlp[2].bias.fill_(1.5)
+    model.save_pretrained(tmp_path / "heads")
+    engine = start_engine(base, **apart(tmp_path / "heads"))
+    try:
+        (output,) = engine.generate([prompt_ids()], SamplingParams(max_tokens=24, logprobs=5, prompt_logprobs=5))
+        assert assert_parity(output, model, 1e-4) > 50
+    finally:
+        stop(engine)
+
+
 def test_heads_of_another_model_are_refused(tiny_checkpoints, tmp_path):
     from autodeco import AutoDecoConfig, DecodingHeads
     from autodeco.checkpoint import save_heads

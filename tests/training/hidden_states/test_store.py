@@ -73,6 +73,15 @@ def test_batches_are_as_objectives_take_them(tmp_path, rows, filled, model, smal
     assert batch["hidden_states"].shape[:2] == batch["labels"].shape == (2, 11)
     assert batch["labels"][1].tolist() == [-100, *rows[4].input_ids[1:], *[-100] * 8]
     assert batch["row"].tolist() == [2, 4]
+    assert batch["row_weights"].tolist() == [1, 1]
+
+
+def test_one_store_serves_rows_of_other_weights(tmp_path, rows, filled, model):
+    store = filled(tmp_path, rows)
+    weighted = [dataclasses.replace(row, weight=index - 3.0) for index, row in enumerate(rows)]
+    store.check(weighted)
+    dataset = StoredDataset(store, [row.weight for row in weighted])
+    assert collate_stored([dataset[5], dataset[0]])["row_weights"].tolist() == [2, -3]
 
 
 def test_estimate_is_the_size_on_disk(tmp_path, rows, filled, model):

@@ -184,7 +184,7 @@ def _pieces(chunks: Iterable[Chunk], lm_head: LMHead, heads: DecodingHeads) -> I
 def _heads_values(piece: _Piece, heads: DecodingHeads) -> tuple[Tensor, Tensor]:
     """T ``[n]`` as it divides the logits, and P ``[n]``."""
     hidden = piece.chunk.hidden_states
-    temperature = heads.temperature(hidden)
+    temperature = heads.temperature(hidden, heads.base_statistics(piece.logits))
     rows = distribution.scale_rows(
         piece.logits, temperature, heads.config.min_temperature, statistics=heads.needs_statistics
     )

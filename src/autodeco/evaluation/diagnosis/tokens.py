@@ -165,6 +165,32 @@ def guessed_beta(slopes: Tensor) -> Tensor:
     return grid[rising - 1] + share * (grid[rising] - grid[rising - 1])
 
 
+def values_between(values: Tensor, slopes: Tensor, betas: Tensor) -> Tensor:
+    """``g`` at any β of each token, from its values and slopes on :data:`GRID`: the cubic that has both at both ends.
+
+    Off the true value by less than 0.01 nats (normal logits of standard deviation 0.3 to 10). Gradients reach
+    ``betas``.
+
+    Args:
+        values: ``[n, G]``, as :func:`on_grid` gives them.
+        slopes: ``[n, G]``.
+        betas: ``[n]``, taken at the grid's ends beyond them.
+
+    Returns:
+        ``[n]`` in the precision of ``betas``.
+    """
+    grid = GRID.to(betas)
+    betas = betas.clamp(grid[0], grid[-1])
+    right = torch.searchsorted(grid, betas.detach()).clamp(1, len(grid) - 1)
+    width = grid[right] - grid[right - 1]
+    u = (betas - grid[right - 1]) / width
+    ends = torch.stack([right - 1, right], dim=-1)
+    left_value, right_value = values.gather(-1, ends).to(betas).unbind(-1)
+    left_slope, right_slope = (slopes.gather(-1, ends).to(betas) * width.unsqueeze(-1)).unbind(-1)
+    rise = right_value - left_value
+    return left_value + u * rise + u * (1 - u) * ((1 - u) * (left_slope - rise) - u * (right_slope - rise))
+
+
 def best_common_beta(values: Tensor, slopes: Tensor) -> float:
     """The maximum of a sum of ``g`` over tokens, from its values and slopes on a grid.
 
