@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Other ways to train the heads, chosen by validation problems; run after smollm2.sh, stop and run again at will.
+set -euo pipefail
+runs=runs/adaptivity/smollm2
+autodeco=${AUTODECO:-.venv/bin/autodeco}
+engine=${ENGINE:-.venv-vllm/bin/autodeco}
+python=${PYTHON:-.venv/bin/python}
+families=benchmarks/adaptivity/families.py
+
+train() { # name, data, settings of autodeco train
+  local name=$1 data=$2
+  shift 2
+  $autodeco train --model smollm2-135m --data "$data" --objective end_to_end --learning-rate 1e-3 --max-steps 300 \
+    --batch-size 16 --gradient-accumulation 1 --max-length 512 --dtype float32 --seed 1 --set save_steps=50 \
+    --set easy_token_masking=0 --set dynamic_fine_tuning=false --skip-bad-rows \
+    --set "hidden_state_folder=$runs/states" --hidden-state-store on --output "$runs/heads/$name" "$@"
+}
+
+# Plain cross-entropy on right trajectories, and what may be changed about it.
+train plain "$runs/train.jsonl"
+train plain-exclusive "$runs/train.jsonl" --set soft_nucleus=exclusive
+train plain-features "$runs/train.jsonl" --set temperature_features=true
+# Right and wrong trajectories by their advantage.
+[ -e "$runs/advantage.jsonl" ] || $python benchmarks/adaptivity/advantage.py "$runs/advantage.jsonl" "$runs"/train/*/all.jsonl
+for cap in 1 2; do
+  train "advantage-$cap" "$runs/advantage.jsonl" --set "importance_ratio_cap=$cap" --set temperature_features=true
+done
+
+# Expert iteration: sample with the last round's heads, verify, train those heads further.
+last=plain-features
+for round in 1 2; do
+  for family in Sums LongSums Letters; do
+    $engine rollout --model "$runs/heads/$last" --task "$families:$family" --problems 120 --samples 10 --engine vllm \
+      --max-new-tokens 64 --dtype float32 --seed "1$round" --most-per-problem 6 --output "$runs/round-$round/$family"
+  done
+  cat "$runs/round-$round"/*/right.jsonl >"$runs/round-$round.jsonl"
+  train "round-$round" "$runs/round-$round.jsonl" --set temperature_features=true --set "heads=$runs/heads/$last"
+  last=round-$round
+done
+
+$engine eval benchmarks/adaptivity/smollm2_improve.yaml
+$autodeco report "$runs/improve"
