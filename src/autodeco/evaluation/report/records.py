@@ -195,8 +195,8 @@ def _read(path: Path, name: str, kind: Any) -> list[Any]:
         found: list[Any] = TypeAdapter(dict[str, list[kind]]).validate_json(path.read_bytes())[name]
     except (OSError, KeyError, ValidationError) as error:
         raise DataError(
-            f"{path}: not what `autodeco eval` writes ({_reason(error)}). Rows of results do not depend on it: move it away "
-            f"to have the report without it."
+            f"{path}: not what `autodeco eval` writes ({_reason(error)}). Rows of results do not depend on it: move it "
+            f"away to have the report without it."
         ) from None
     return found
 
