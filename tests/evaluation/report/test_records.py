@@ -121,6 +121,8 @@ def test_what_the_sweeps_chose():
     assert first[6].startswith(f"{100 * accuracy[chosen.strategy]:.1f} (")
     assert first[7].startswith(f"{100 * (accuracy['autodeco'] - accuracy[chosen.strategy]):+.1f} (")
     assert "oracle that nobody can decode with" in found.note
+    plain = simulated({"default": 0.4}, problems=2, samples=1)
+    assert table(plain, "Static settings, Pass@1", choices=choices[2:]) is None  # neither a sweep nor a choice of ours
 
 
 def test_files_of_one_folder_are_read_once(tmp_path):

@@ -107,8 +107,9 @@ def test_curves_and_the_way_past_the_published_means():
 
 def test_bands_end_where_temperature_and_top_p_do(monkeypatch):
     drawn = {}
-    monkeypatch.setattr(figures, "curves", lambda points, x, y, level: drawn.setdefault(y, points) and "<svg>")
-    training_section([TrainingLog("a", [Step(1, 1.0, 1.9, 0.3, 0.95, 0.1)])])
+    monkeypatch.setattr(figures, "curves", lambda points, x, y, level=None: drawn.setdefault(y, points) and "<svg>")
+    training_section([TrainingLog("a", [Step(1, -1.5, 1.9, 0.3, 0.95, 0.1)])])
+    assert drawn["loss"] == [("a", 1.0, -1.5, -1.5, -1.5)]  # rows of negative weight can make it negative
     assert drawn["T"] == [("a", 1.0, 1.9, pytest.approx(1.6), 2)]
     assert drawn["P"] == [("a", 1.0, 0.95, pytest.approx(0.85), 1)]
 

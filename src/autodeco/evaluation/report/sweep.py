@@ -33,8 +33,11 @@ def sweep_section(measured: Measured, frame: pd.DataFrame, choices: Sequence[Swe
     if over_top_p:
         svg = figures.lines(over_top_p, "P", "Pass@1")
         section.parts.append(Figure("sweep-top-p", "Figure 3: top-p", svg, note))
-    section.parts += [table for table in (_chosen(measured, frame, choices), _settings(measured)) if table.rows]
-    return section if section.parts and (section.figures or choices) else None
+    chosen = _chosen(measured, frame, choices)
+    if not section.figures and not chosen.rows:
+        return None  # one setting is no sweep
+    section.parts += [table for table in (chosen, _settings(measured)) if table.rows]
+    return section
 
 
 def _sweep(measured: Measured, tasks: Sequence[str]) -> tuple[list[figures.Mark], list[figures.Mark]]:

@@ -6,7 +6,7 @@ From the logs that ``autodeco train`` keeps in its output folders.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from autodeco.evaluation.report import figures
 from autodeco.evaluation.report.document import Figure, Section, Table
@@ -24,36 +24,38 @@ def training_section(logs: Sequence[TrainingLog]) -> Section | None:
     if not logs:
         return None
     published = published_means()
-    joined = {log.name: thinned(log.steps) for log in logs}
+    runs = {log.name: thinned(log.steps) for log in logs}
     most = max(math.ceil(len(log.steps) / _MOST_POINTS) for log in logs)
     each = "Each point is one logged step." if most == 1 else f"Each point is the mean of up to {most} logged steps."
-    loss = [(name, float(at.step), at.loss, at.loss, at.loss) for name, steps in joined.items() for at in steps]
-    note = f"{each} Losses of different objectives are not on one scale."
     band = f"{each} The band is one standard deviation over the tokens of a step to either side, not an interval."
-    line = f"{band} The dashed line is the published mean ({published.source})."
-    temperature = [
-        (name, float(at.step), at.temperature_mean, *_band(at.temperature_mean, at.temperature_std, 2))
-        for name, steps in joined.items()
-        for at in steps
-    ]
-    top_p = [
-        (name, float(at.step), at.top_p_mean, *_band(at.top_p_mean, at.top_p_std, 1))
-        for name, steps in joined.items()
-        for at in steps
-    ]
-    section = Section("Training")
-    for name, title, axis, points, level, words in (
-        ("training-loss", "Figure 6: training loss", "loss", loss, None, note),
+    line = f"{band} The dashed line is published ({published.source})."
+    loss = _points(runs, lambda at: (at.loss, 0.0), math.inf)
+    temperature = _points(runs, lambda at: (at.temperature_mean, at.temperature_std), 2)
+    top_p = _points(runs, lambda at: (at.top_p_mean, at.top_p_std), 1)
+    losses = f"{each} Losses of different objectives are not on one scale."
+    shown = (
+        ("training-loss", "Figure 6: training loss", "loss", loss, None, losses),
         ("training-temperature", "Temperature over steps", "T", temperature, published.temperature, line),
         ("training-top-p", "Top-p over steps", "P", top_p, published.top_p, line),
-    ):
-        section.parts.append(Figure(name, title, figures.curves(points, "step", axis, level), words))
+    )
+    section = Section("Training")
+    for name, title, axis, points, level, note in shown:
+        section.parts.append(Figure(name, title, figures.curves(points, "step", axis, level), note))
     section.parts.append(_ways(logs))
     return section
 
 
-def _band(mean: float, spread: float, most: float) -> tuple[float, float]:
-    return max(0.0, mean - spread), min(most, mean + spread)
+def _points(
+    runs: Mapping[str, Sequence[Step]], of: Callable[[Step], tuple[float, float]], largest: float
+) -> list[figures.Point]:
+    """Mean and band of each run's steps; the band ends at 0 and at the largest value that there can be."""
+    points = []
+    for name, steps in runs.items():
+        for at in steps:
+            mean, spread = of(at)
+            low, high = max(min(0.0, mean), mean - spread), min(largest, mean + spread)
+            points.append((name, float(at.step), mean, low, high))
+    return points
 
 
 def _ways(logs: Sequence[TrainingLog]) -> Table:
