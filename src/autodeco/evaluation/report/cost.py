@@ -60,8 +60,9 @@ def _note() -> str:
         "Completion tokens over the wall-clock time of drawing them, many completions together, with what the figure "
         "rests on; loading the model is not in it, prompts are. «Time a token» is against default sampling, the mean "
         "over the tasks that both have. One figure without an interval: comparable only if nothing else ran on the "
-        "machine and the run stayed on it; runs that shared their machine are not. Published latency overhead of one "
-        f"request at a time: {published.mean_latency_overhead:+.1%} ({published.model}; {published.source})."
+        "machine and the run stayed on it; runs that shared their machine are not. The strategy whose turn is first "
+        "also bears the engine's warming up. Published latency overhead of one request at a time: "
+        f"{published.mean_latency_overhead:+.1%} ({published.model}; {published.source})."
     )
 
 
