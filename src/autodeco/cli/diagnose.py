@@ -30,7 +30,7 @@ def command(
     """
     from autodeco.evaluation.diagnosis import verdict
     from autodeco.evaluation.diagnosis.held_out import diagnose_trajectories
-    from autodeco.evaluation.report.build import DIAGNOSIS_FILE
+    from autodeco.evaluation.report.records import DIAGNOSIS_FILE
     from autodeco.progress import counting
 
     console = Console()

@@ -15,19 +15,23 @@ def command(
         Path | None, typer.Option(help="Folder for the report; by default report/ in the first results folder.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Which model, where the results are of several.")] = None,
+    training: Annotated[
+        list[Path] | None, typer.Option(help="Output folder of autodeco train, to draw its curves; may be repeated.")
+    ] = None,
     resamples: Annotated[int, typer.Option(min=100, help="Bootstrap draws of each interval.")] = 10_000,
 ) -> None:
-    """Write an HTML page and Markdown: Pass@1 and Pass@k, paired differences, frontier, diagnosis.
+    """Write an HTML page and Markdown: Pass@1 and Pass@k, paired differences, frontier, diagnosis, cost, training.
 
     \b
     Examples:
       autodeco report runs/eval
       autodeco report runs/day1 runs/day2 --output report
       autodeco report runs/eval/results.parquet --model runs/heads
+      autodeco report runs/eval --training runs/heads
     """
     from autodeco.evaluation.report import write_report
 
     console = Console()
     first = results[0] if results[0].is_dir() else results[0].parent
-    page = write_report(results, output or first / "report", model=model, resamples=resamples)
+    page = write_report(results, output or first / "report", model=model, training=training or (), resamples=resamples)
     console.print(f"report: {page} (and {page.with_name('report.md').name} beside it)", highlight=False, markup=False)

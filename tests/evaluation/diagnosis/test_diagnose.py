@@ -248,3 +248,17 @@ def test_a_models_own_logits_from_stored_states(model):
     by_weight = diagnose([chunk], model.decoding_heads, weight, data="x", resamples=50)
     assert by_function.overall == by_weight.overall
     assert by_function.overall.tokens == 60
+
+
+def test_a_resample_in_which_the_optimum_gains_nothing_has_no_share(tmp_path):
+    # Targets by chance: in fifths of 20 tokens some resamples have the constant as their tokens' optimum. With this
+    # seed two fifths do, and their shares' intervals were NaN, which JSON does not have.
+    torch.manual_seed(2)
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=4, vocab_size=9)).requires_grad_(False)
+    chunk = Chunk(torch.randn(100, 4), torch.randint(0, 9, (100,)), torch.arange(100) // 10)
+    found = diagnose([chunk], heads, torch.randn(9, 4), data="chance", resamples=50)
+    shares = [group.share for group in found.quintiles if group.share is not None]
+    assert len(shares) >= 2
+    assert all(math.isfinite(share.low) and share.low <= share.value <= share.high for share in shares)
+    found.write(tmp_path / "diagnosis.json")
+    assert Diagnosis.read(tmp_path / "diagnosis.json") == found

@@ -13,7 +13,7 @@ from autodeco.cli import main
 from autodeco.errors import DataError, MissingDependencyError
 from autodeco.evaluation.diagnosis import Chunk, diagnose
 from autodeco.evaluation.report import build, markdown, write_report
-from autodeco.evaluation.report.document import Document, Section, Table
+from autodeco.evaluation.report.document import Document, Figure, Section, Table
 from autodeco.evaluation.report.published import published_for, source
 from autodeco.evaluation.results import ResultsWriter, read_results
 from autodeco.heads import DecodingHeads
@@ -30,6 +30,7 @@ STRATEGIES = SWEEP | {
     "top-p-head": 0.5,
     "p-less": 0.5,
 }
+SETTINGS = "Static settings, Pass@1"
 EVIL = "<script>alert(1)</script> | [x](javascript:alert(1)) `code` **bold** \n# heading"
 
 
@@ -49,6 +50,7 @@ class Tags(HTMLParser):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
+    torch.manual_seed(0)
     rows = simulated(STRATEGIES, problems=10, samples=16, tasks=("sums", "ifeval"))
     rows += [
         row(strategy="greedy", task=task, problem=f"p{n}", correct=n < 4)
@@ -144,23 +146,73 @@ def test_markdown_escapes_every_character_of_its_own():
 def test_published_figures_stand_beside_the_same_model_and_tasks():
     assert published_for("HuggingFaceTB/SmolLM2-135M-Instruct") == []
     figures = published_for("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B")
-    assert len(figures) == 24
+    assert len(figures) == 8 * 3 + 3 * 4 * 2
     assert next(f.value for f in figures if (f.column, f.strategy) == ("IFEval", "autodeco")) == pytest.approx(0.339)
-    # The averages that the paper prints are those of the figures here.
-    for model, average in (("Llama-3.1-Nemotron-Nano-8B", 46.05), ("openai/gpt-oss-20b", 58.13)):
-        own = [f.value for f in published_for(model) if f.strategy == "autodeco"][:4]
-        assert 100 * sum(own) / 4 == pytest.approx(average, abs=0.006)
     rows = simulated({"default": 0.5, "autodeco": 0.6}, problems=5, samples=2, tasks=("aime24", "aime25", "ifeval"))
     named = [own | {"model": "deepseek-ai/DeepSeek-R1-Distill-Qwen-7B"} for own in rows]
     table = parts(build(frame(named), resamples=100), Table)["Published figures beside ours"]
-    assert [cells[:3] for cells in table.rows] == [
-        ["AIME", "default", "43.49"],
-        ["AIME", "autodeco", "47.03"],
-        ["IFEval", "default", "32.35"],
-        ["IFEval", "autodeco", "33.90"],
+    assert [cells[:4] for cells in table.rows] == [
+        ["AIME", "default", "Pass@1", "43.49"],
+        ["AIME", "autodeco", "Pass@1", "47.03"],
+        ["IFEval", "default", "Pass@1", "32.35"],
+        ["IFEval", "autodeco", "Pass@1", "33.90"],
     ]
-    assert table.rows[0][3].endswith("n = 10 x 2")
+    assert table.rows[0][4].endswith("n = 10 x 2")
     assert source() in table.note
+
+
+# (default, AutoDeco) averages over the four mathematics tasks, as the paper prints them.
+AVERAGES = {
+    "pass@1": [(42.59, 46.05), (34.76, 37.37), (56.05, 56.54), (56.64, 58.13)],
+    "pass@16": [(81.21, 83.21), (62.24, 66.23), (77.30, 77.78), (83.91, 85.45)],
+    "pass@32": [(84.47, 86.44), (66.86, 70.79), (80.27, 80.20), (87.08, 89.23)],
+    "pass@64": [(87.35, 89.75), (70.92, 74.78), (82.94, 83.61), (89.68, 91.55)],
+}
+MODELS = ("Llama-3.1-Nemotron-Nano-8B", "R1-Distill-Qwen-7B", "Qwen3-30B-A3B-Instruct-2507", "openai/gpt-oss-20b")
+
+
+@pytest.mark.parametrize("metric", AVERAGES)
+def test_published_figures_have_the_averages_that_the_paper_prints(metric):
+    for model, averages in zip(MODELS, AVERAGES[metric], strict=True):
+        for strategy, average in zip(("default", "autodeco"), averages, strict=True):
+            own = [f.value for f in published_for(model) if (f.metric, f.strategy) == (metric, strategy)][:4]
+            assert 100 * sum(own) / 4 == pytest.approx(average, abs=0.0065)
+
+
+def test_pass_at_k_stands_beside_what_was_published():
+    rows = simulated({"default": 0.3, "autodeco": 0.4}, problems=4, samples=16, tasks=("brumo25",))
+    found = build(frame([own | {"model": "gpt-oss-20b"} for own in rows]), resamples=100)
+    (section,) = [section for section in found.sections if section.title == "Pass@k"]
+    table = next(part for part in section.parts if part.title == "Published figures beside ours")
+    assert [cells[:4] for cells in table.rows] == [
+        ["BRUMO25", "default", "Pass@16", "92.27"],
+        ["BRUMO25", "autodeco", "Pass@16", "92.82"],
+    ]
+
+
+def test_other_models_figures_on_the_same_task():
+    tables = parts(build(frame(simulated(STRATEGIES, problems=5, samples=2, tasks=("ifeval",))), resamples=100), Table)
+    assert "Published figures beside ours" not in tables
+    rows = tables["Published figures of other models on the same tasks"].rows
+    assert rows[0][:3] == ["IFEval", "tiny, here", ""]  # greedy was not run
+    assert rows[0][4].endswith("n = 5 x 2")
+    assert rows[1] == ["IFEval", "Llama-3.1-Nemotron-Nano-8B", "71.53", "65.25", "71.02", "+5.77"]
+    assert [cells[1] for cells in rows[2:]] == ["R1-Distill-Qwen-7B", "Qwen3-30B-A3B-Instruct-2507", "GPT-OSS-20B"]
+
+
+def test_a_sweep_is_drawn_for_each_task_that_has_one():
+    # The oracle's top-ps are at each task's own best temperature, so the tasks have no such setting in common.
+    plain = {"static:temperature=0.4": 0.5, "static:temperature=0.7": 0.6}
+    first = simulated(plain | {"static:temperature=0.4,top_p=0.9": 0.6}, problems=4, samples=2, tasks=("one",))
+    second = simulated(plain | {"static:temperature=0.7,top_p=0.8": 0.6}, problems=4, samples=2, tasks=("two",))
+    found = build(frame(first + second), resamples=100)
+    figures = parts(found, Figure)
+    assert [f"static, T = {t}" in figures["Figure 3: top-p"].svg for t in ("0.4", "0.7")] == [True, True]
+    assert all(f">{name}</text>" in figures["Figure 3: temperature"].svg for name in ("one", "two", "average"))
+    assert ">average</text>" not in figures["Figure 3: top-p"].svg
+    rows = {tuple(cells[:2]): [bool(cell) for cell in cells[2:]] for cells in parts(found, Table)[SETTINGS].rows}
+    assert rows[("0.4", "1")] == [True, True, True]
+    assert rows[("0.4", "0.9")] == [True, False, False]
 
 
 def test_one_strategy_on_one_problem_still_gives_a_report(tmp_path):

@@ -223,7 +223,8 @@ def _group(taken: MeasuredTokens, sums: _Sums, chosen: NDArray[np.bool_], own_co
     if attainable.value > 0 and attainable.low > 0:
         constant, heads, optimum = (drawn[:, at[name]] for name in ("constant", "heads", "optimum"))
         taken_part = (point[at["heads"]] - point[at["constant"]]) / attainable.value
-        share = sums.interval(taken_part, (heads - constant) / (optimum - constant))
+        gains = optimum - constant  # a resample of tokens that want the constant itself has no share: left out
+        share = sums.interval(taken_part, (heads - constant)[gains > 0] / gains[gains > 0])
     entropies = taken.measures["entropy"][chosen]
     return Group(
         tokens=int(chosen.sum()),

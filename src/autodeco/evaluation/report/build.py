@@ -9,16 +9,19 @@ from pathlib import Path
 import pandas as pd
 
 from autodeco import provenance
-from autodeco.evaluation.diagnosis import Diagnosis
 from autodeco.evaluation.metrics import problem_metrics
 from autodeco.evaluation.report import accuracy, adaptivity, figures, html, markdown
+from autodeco.evaluation.report.cost import cost_section
 from autodeco.evaluation.report.document import Document, Section
+from autodeco.evaluation.report.records import Records, read_records
+from autodeco.evaluation.report.sweep import sweep_section
+from autodeco.evaluation.report.training import training_section
 from autodeco.evaluation.results import only_model, read_results
 from autodeco.evaluation.statistics import RESAMPLES
 from autodeco.files import atomic_write_text
 
-DIAGNOSIS_FILE = "diagnosis.json"
 _PROVENANCE_FILE = "provenance.json"
+_NO_RECORDS = Records()
 
 
 def write_report(
@@ -26,29 +29,31 @@ def write_report(
     output: str | Path,
     *,
     model: str | None = None,
+    training: Sequence[str | Path] = (),
     resamples: int = RESAMPLES,
 ) -> Path:
     """Reads results and writes the report.
 
     Args:
-        results: run folders or files. ``diagnosis.json`` and ``provenance.json`` in a folder come into the report.
+        results: run folders or files. What else lies in a folder (:mod:`autodeco.evaluation.report.records`,
+            ``provenance.json``) comes into the report.
         output: folder; made if absent, files in it are replaced.
         model: which, where the results are of several.
+        training: output folders of ``autodeco train``, whose curves are drawn.
         resamples: bootstrap draws of each interval.
 
     Returns:
         The path of the page.
 
     Raises:
-        DataError: the results cannot be used, or are of several models and none is named.
+        DataError: the results or a training log cannot be used, or results are of several models and none is named.
         MissingDependencyError: the extra ``report`` is not installed.
         RunFolderError: the folder cannot be written.
     """
     figures.altair()  # before the work, not after it
+    folders = list(dict.fromkeys(path if path.is_dir() else path.parent for path in map(Path, results)))
     frame = only_model(read_results(results), model)
-    folders = [Path(path) if Path(path).is_dir() else Path(path).parent for path in results]
-    found = [folder / DIAGNOSIS_FILE for folder in folders if (folder / DIAGNOSIS_FILE).exists()]
-    document = build(frame, [Diagnosis.read(path) for path in found], resamples=resamples)
+    document = build(frame, read_records(folders, training), resamples=resamples)
     document.sections.append(_provenance_section(folders))
     output = Path(output)
     for figure in document.figures:
@@ -58,12 +63,12 @@ def write_report(
     return output / "report.html"
 
 
-def build(frame: pd.DataFrame, diagnoses: Sequence[Diagnosis] = (), *, resamples: int = RESAMPLES) -> Document:
+def build(frame: pd.DataFrame, records: Records = _NO_RECORDS, *, resamples: int = RESAMPLES) -> Document:
     """The report on one model's results.
 
     Args:
         frame: results of one model.
-        diagnoses: of its heads.
+        records: what is known besides.
         resamples: bootstrap draws of each interval.
 
     Raises:
@@ -75,11 +80,13 @@ def build(frame: pd.DataFrame, diagnoses: Sequence[Diagnosis] = (), *, resamples
         accuracy.pass_at_1_section(measured),
         adaptivity.differences_section(measured, frame),
         adaptivity.frontier_section(measured),
-        *(adaptivity.diagnosis_section(found) for found in diagnoses),
-        accuracy.sweep_section(measured),
+        *(adaptivity.diagnosis_section(found) for found in records.diagnoses),
+        sweep_section(measured, frame, records.choices),
         accuracy.ablation_section(measured),
         accuracy.pass_at_k_section(measured),
         accuracy.other_metrics_section(measured),
+        cost_section(measured, frame, records.speeds),
+        training_section(records.training),
         adaptivity.errors_section(frame),
     ]
     kept = [section for section in sections if section is not None]
@@ -91,8 +98,8 @@ def _overview(measured: accuracy.Measured, frame: pd.DataFrame) -> Section:
     tasks = ", ".join(f"{task} ({problems[task]:,} problems)" for task in measured.tasks)
     splits = ", ".join(sorted(frame["split"].unique()))
     text = (
-        f"{len(frame):,} samples of {len(measured.strategies)} strategies on {tasks}; split: {splits}. Every figure "
-        f"comes from these rows; docs/evaluation.md says what each is."
+        f"{len(frame):,} samples of {len(measured.strategies)} strategies on {tasks}; split: {splits}. Every figure on "
+        f"accuracy, length and diversity comes from these rows; docs/evaluation.md says what each is."
     )
     return Section("Data", [text])
 

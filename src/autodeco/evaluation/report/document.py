@@ -49,6 +49,11 @@ class Section:
     title: str
     parts: list[str | Table | Figure] = field(default_factory=list)
 
+    @property
+    def figures(self) -> list[Figure]:
+        """Its figures, in order."""
+        return [part for part in self.parts if isinstance(part, Figure)]
+
 
 @dataclass
 class Document:
@@ -60,7 +65,7 @@ class Document:
     @property
     def figures(self) -> list[Figure]:
         """All figures, in order."""
-        return [part for section in self.sections for part in section.parts if isinstance(part, Figure)]
+        return [figure for section in self.sections for figure in section.figures]
 
 
 def percent(estimate: Estimate | None) -> str:

@@ -1,4 +1,4 @@
-"""The paper's own figures, to stand beside ours where model and tasks are the same. The figures are in a data file."""
+"""The paper's own figures, to stand beside ours where the task is the same. The figures are in a data file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """One published Pass@1.
+    """One published Pass@k.
 
     Attributes:
         model: as the paper names it.
         column: the paper's name of the task.
         tasks: ours that make it up (AIME is 2024 and 2025).
         strategy: our spec of it.
+        metric: ``"pass@1"``, ``"pass@16"``, ``"pass@32"`` or ``"pass@64"``.
         value: as a share.
     """
 
@@ -26,7 +27,36 @@ class PublishedFigure:
     column: str
     tasks: tuple[str, ...]
     strategy: str
+    metric: str
     value: float
+
+
+@dataclass(frozen=True)
+class PublishedCost:
+    """The paper's Table 3, of one model.
+
+    Attributes:
+        source: where it was published.
+        model: as the paper names it.
+        mean_latency_overhead: of AutoDeco over default sampling, as a share, as printed.
+        prompt_tokens: heads of the columns.
+        rows: by metric and strategy, a value a column.
+    """
+
+    source: str
+    model: str
+    mean_latency_overhead: float
+    prompt_tokens: list[str]
+    rows: dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class PublishedMeans:
+    """Mean temperature and top-p of the paper's trained heads (its Table 4, without a command)."""
+
+    source: str
+    temperature: float
+    top_p: float
 
 
 @cache
@@ -46,17 +76,36 @@ def table_tasks(table: int) -> list[str]:
     return [name for names in chosen for name in names]
 
 
-def published_for(model: str) -> list[PublishedFigure]:
-    """What was published of a model: its name, or that of the folder it is in, contains the paper's name of it."""
+def published_figures() -> list[PublishedFigure]:
+    """Everything in the paper's Tables 1, 2 and 5 to 7, in their order."""
     record = _record()
-    ours = _letters(model)
     return [
-        PublishedFigure(name, column, tuple(record["tasks"][column]), strategy, value / 100)
-        for name, columns in record["pass_at_1"].items()
-        if _letters(name) in ours
+        PublishedFigure(model, column, tuple(record["tasks"][column]), strategy, metric, value / 100)
+        for metric, tables in record["figures"].items()
+        for model, columns in tables["models"].items()
         for column, values in columns.items()
-        for strategy, value in zip(record["strategies"], values, strict=True)
+        for strategy, value in zip(tables["strategies"], values, strict=True)
     ]
+
+
+def published_for(model: str) -> list[PublishedFigure]:
+    """What was published of a model."""
+    return [figure for figure in published_figures() if is_of(figure.model, model)]
+
+
+def published_cost() -> PublishedCost:
+    """The paper's Table 3."""
+    return PublishedCost(**_record()["cost"])
+
+
+def published_means() -> PublishedMeans:
+    """The paper's mean temperature and top-p."""
+    return PublishedMeans(**_record()["means"])
+
+
+def is_of(published_model: str, model: str) -> bool:
+    """Whether a model's name, or that of the folder it is in, contains the paper's name of it."""
+    return _letters(published_model) in _letters(model)
 
 
 def _letters(name: str) -> str:
