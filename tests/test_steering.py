@@ -171,6 +171,15 @@ def test_where_not_the_heads_decode_it_is_refused(model):
         model.generate(PROMPT, decoding="certain")
 
 
+def test_a_compiled_model_is_steered_and_then_not(model):
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        before = compiled(PROMPT).temperature
+        with steering(model, "certain"):
+            torch.testing.assert_close(compiled(PROMPT).temperature, before / 2)
+        assert compiled(PROMPT).temperature.equal(before)
+
+
 def test_contexts_of_it_nest(model):
     with steering(model, "certain"):
         with steering(model, {"top_p": 0.5}):
