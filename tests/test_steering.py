@@ -78,7 +78,7 @@ def test_a_batch_with_padding_is_steered_row_by_row(model):
 def test_streaming_in_a_thread_of_its_own(model):
     """As with TextIteratorStreamer; the thread that waits is not steered meanwhile."""
     collector, seen = _Collector(), []
-    collector.end = lambda: seen.append(active_steering(model))
+    collector.end = lambda: seen.append(active_steering(model).steering)
     settings = {"max_new_tokens": 6, "min_new_tokens": 6, "streamer": collector, "decoding": "certain"}
     thread = threading.Thread(target=generate, args=(model,), kwargs=settings)
     with torch.no_grad():
@@ -183,5 +183,5 @@ def test_a_compiled_model_is_steered_and_then_not(model):
 def test_contexts_of_it_nest(model):
     with steering(model, "certain"):
         with steering(model, {"top_p": 0.5}):
-            assert active_steering(model) == get_steering({"top_p": 0.5}, 2)
-        assert active_steering(model) == get_steering("certain", 2)
+            assert active_steering(model).steering == get_steering({"top_p": 0.5}, 2)
+        assert active_steering(model).steering == get_steering("certain", 2)

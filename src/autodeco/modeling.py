@@ -25,7 +25,7 @@ from autodeco.errors import CheckpointError
 from autodeco.generation import generate_with_trace, neutral_generation_config
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
-from autodeco.steering import Decoding, active_steering, steering
+from autodeco.steering import Decoding, Steered, active_steering, steering
 from autodeco.strategies import Strategy, get_strategy
 
 if TYPE_CHECKING:
@@ -158,11 +158,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             return super().forward(*args, **kwargs)
         return_dict = kwargs.pop("return_dict", None)
         output = super().forward(*args, return_dict=True, **kwargs)
-        hidden_states = lm_head.take_input()
-        if (steered := active_steering(self)) is not None:
-            shaped = steered.shape(self.decoding_heads, hidden_states, output.logits)
-        else:
-            shaped = self.shaper.shape(hidden_states, output.logits)
+        shaped = self.shaper.shape(lm_head.take_input(), output.logits)
         if (trace := outputs.active_trace()) is not None:
             last = (shaped.temperature[:, -1], shaped.top_p[:, -1], distribution.entropy(shaped.logits[:, -1]))
             trace.append(tuple(value.detach() for value in last))
@@ -207,8 +203,10 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         return generate_with_trace(self, super().generate, args, kwargs)
 
     @property
-    def shaper(self) -> DecodingHeads | Strategy:
-        """What shapes the logits while the heads are enabled: they, or the strategy that stands in their place."""
+    def shaper(self) -> DecodingHeads | Strategy | Steered:
+        """What shapes the logits while the heads are enabled: they, steered or not, or the strategy in their place."""
+        if (steered := active_steering(self)) is not None:
+            return steered
         return self.decoding_heads if self._strategy is None else self._strategy
 
     @contextmanager

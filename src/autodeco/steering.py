@@ -56,6 +56,25 @@ class Steering:
         return shape_at(logits, temperature, top_p.clamp(max=1.0), None)
 
 
+@dataclass(frozen=True)
+class Steered:
+    """Heads and what becomes of their choices: what shapes a model's logits while it is steered.
+
+    Attributes:
+        heads: the trained heads.
+        steering: of their T and P.
+        spec: what to call it in results.
+    """
+
+    heads: DecodingHeads
+    steering: Steering
+    spec: str
+
+    def shape(self, hidden_states: Tensor, logits: Tensor) -> ShapedLogits:
+        """See :meth:`Steering.shape`."""
+        return self.steering.shape(self.heads, hidden_states, logits)
+
+
 # This project's own choice: half as much temperature and half as much again.
 PRESETS = {
     "certain": Steering(temperature_factor=0.5, top_p_factor=0.9),
@@ -96,22 +115,25 @@ def get_steering(decoding: Decoding, max_temperature: float) -> Steering:
 def steering(model: AutoDecoForCausalLM, decoding: Decoding) -> Iterator[None]:
     """Within this context the model's forward passes in this thread decode with its heads' choices steered.
 
+    ``generate(..., decoding=...)`` is this around one call. To trace what it returned, trace within this context.
+
     Raises:
         ConfigError: see :func:`get_steering`; or it is not the model's heads that decode.
     """
-    if not isinstance(model.shaper, DecodingHeads) or not model.heads_enabled:
-        other = "they are disabled" if not model.heads_enabled else f"'{model.shaper}' stands in their place"
+    if not model.heads_enabled or not isinstance(model.shaper, DecodingHeads | Steered):
+        other = f"'{model.shaper}' stands in their place" if model.heads_enabled else "they are disabled"
         raise ConfigError(f"decoding={decoding!r} steers the heads' choices, and {other}. Leave one of the two out.")
-    previous = getattr(_STATE, "steered", None)
-    _STATE.steered = (model, get_steering(decoding, model.decoding_heads.config.max_temperature))
+    heads, previous = model.decoding_heads, getattr(_STATE, "steered", None)
+    own = get_steering(decoding, heads.config.max_temperature)
+    _STATE.steered = (model, Steered(heads, own, f"autodeco, decoding={decoding!r}"))
     try:
         yield
     finally:
         _STATE.steered = previous
 
 
-def active_steering(model: AutoDecoForCausalLM) -> Steering | None:
-    """How the model is steered in this thread, if it is."""
+def active_steering(model: AutoDecoForCausalLM) -> Steered | None:
+    """What shapes the model's logits in this thread, if it is steered in it."""
     steered = getattr(_STATE, "steered", None)
     return steered[1] if steered is not None and steered[0] is model else None
 
