@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -11,6 +12,10 @@ from autodeco.errors import CheckpointError, ConfigError
 
 # Settings of base models that do more to logits than lm_head does; see logits_of.
 _LOGIT_SETTINGS = ("logits_scaling", "logit_scale", "final_logit_softcapping")
+
+# Where a forward pass finds the hidden states that this thread's last lm_head call was given. A module-level
+# thread-local: two threads can run one model, and a model that holds one itself could not be deep-copied.
+_INPUT = threading.local()
 
 
 def shape_of(model: Any) -> tuple[int, int]:
@@ -74,3 +79,15 @@ def check_logit_path(expected: Tensor, found: Tensor, model: str) -> None:
             f"differ by {difference:.3g}, tolerance {tolerance:.3g}). Heads for it cannot be trained yet; please "
             f"report the architecture."
         )
+
+
+def keep_input(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+    """A forward pre-hook of ``lm_head``: keeps its input for :func:`take_input`."""
+    _INPUT.hidden_states = args[0]
+
+
+def take_input() -> Tensor:
+    """The hidden states ``[..., H]`` that ``lm_head`` was given last in this thread; they are kept no longer."""
+    hidden_states: Tensor = _INPUT.hidden_states
+    _INPUT.hidden_states = None
+    return hidden_states

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,16 +25,13 @@ from autodeco.errors import CheckpointError
 from autodeco.generation import generate_with_trace, neutral_generation_config
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
+from autodeco.steering import Decoding, Steered, active_steering, steering
 from autodeco.strategies import Strategy, get_strategy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as _CausalLM
 else:
     _CausalLM = object
-
-# Where forward finds the hidden states that this thread's last lm_head call was given. A module-level thread-local:
-# two threads can run one model, and a model that holds one itself could not be deep-copied.
-_LM_HEAD_INPUT = threading.local()
 
 
 class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
@@ -162,8 +158,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             return super().forward(*args, **kwargs)
         return_dict = kwargs.pop("return_dict", None)
         output = super().forward(*args, return_dict=True, **kwargs)
-        hidden_states = _take_lm_head_input()
-        shaped = self.shaper.shape(hidden_states, output.logits)
+        shaped = self.shaper.shape(lm_head.take_input(), output.logits)
         if (trace := outputs.active_trace()) is not None:
             last = (shaped.temperature[:, -1], shaped.top_p[:, -1], distribution.entropy(shaped.logits[:, -1]))
             trace.append(tuple(value.detach() for value in last))
@@ -176,19 +171,30 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         )
         return output.to_tuple() if return_dict is False else output
 
-    def generate(self, *args: Any, trace: bool = False, **kwargs: Any) -> Tensor | ModelOutput:
+    def generate(
+        self, *args: Any, trace: bool = False, decoding: Decoding | None = None, **kwargs: Any
+    ) -> Tensor | ModelOutput:
         """Transformers' own ``generate``, unchanged.
 
         Args:
             *args: as in Transformers.
             trace: also return what the heads chose for each new token.
+            decoding: steers the heads' choices in this call. ``"certain"``: T · 0.5, P · 0.9 at every token;
+                ``"diverse"``: T · 1.5, P / 0.9, up to the heads' maximum and 1; ``{"temperature": 0.3}``,
+                ``{"top_p": 0.9}`` or both: this value at every token, and the other head's choices as ever.
             **kwargs: as in Transformers.
 
         Returns:
             Transformers' result. With ``trace``, its output object (as with ``return_dict_in_generate=True``) with
             three more fields, ``temperature``, ``top_p`` and ``entropy`` (of the distribution sampled from, in nats),
             each ``[B, new tokens]``; NaN after a sequence's end.
+
+        Raises:
+            ConfigError: ``decoding`` is unknown or out of range, or given where not the heads decode.
         """
+        if decoding is not None:
+            with steering(self, decoding):
+                return self.generate(*args, trace=trace, **kwargs)
         if self._strategy is not None and self._strategy.greedy:
             kwargs.setdefault("do_sample", False)
         if not trace:
@@ -197,8 +203,10 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         return generate_with_trace(self, super().generate, args, kwargs)
 
     @property
-    def shaper(self) -> DecodingHeads | Strategy:
-        """What shapes the logits while the heads are enabled: they, or the strategy that stands in their place."""
+    def shaper(self) -> DecodingHeads | Strategy | Steered:
+        """What shapes the logits while the heads are enabled: they, steered or not, or the strategy in their place."""
+        if (steered := active_steering(self)) is not None:
+            return steered
         return self.decoding_heads if self._strategy is None else self._strategy
 
     @contextmanager
@@ -313,7 +321,7 @@ def attach_heads(model: Any, heads: DecodingHeads) -> AutoDecoForCausalLM:
     model.__class__ = autodeco_class(type(model))  # type: ignore[arg-type]
     model.autodeco_config = config
     model.decoding_heads = heads.to(device=output_embeddings.weight.device)
-    output_embeddings.register_forward_pre_hook(_keep_lm_head_input)
+    output_embeddings.register_forward_pre_hook(lm_head.keep_input)
     model.generation_config = neutral_generation_config(model.generation_config)
     attached: AutoDecoForCausalLM = model.eval()
     return attached
@@ -332,13 +340,3 @@ def autodeco_class(base_class: Any) -> type[AutoDecoForCausalLM]:
     forward.__doc__ = AutoDecoForCausalLM.forward.__doc__
     members = {"forward": forward, "__module__": __name__, "__doc__": AutoDecoForCausalLM.__doc__}
     return type(f"AutoDeco{base_class.__name__}", (AutoDecoForCausalLM, base_class), members)
-
-
-def _keep_lm_head_input(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-    _LM_HEAD_INPUT.hidden_states = args[0]
-
-
-def _take_lm_head_input() -> Tensor:
-    hidden_states: Tensor = _LM_HEAD_INPUT.hidden_states
-    _LM_HEAD_INPUT.hidden_states = None
-    return hidden_states

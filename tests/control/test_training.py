@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from autodeco import AutoDecoForCausalLM
 from autodeco.control.commands import digest, load_commands
 from autodeco.control.config import control_config
 from autodeco.control.training import train_control
@@ -36,6 +37,22 @@ def weights(folder):
     return load_file(folder / "autodeco_heads.safetensors")
 
 
+def interrupt(monkeypatch, settings, calls_before=4, **changes):
+    """Runs until the objective is called once more than so many times."""
+    original, calls = fused.end_to_end, []
+
+    def stops(*args, **kwargs):
+        calls.append(1)
+        if len(calls) > calls_before:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fused, "end_to_end", stops)
+        with pytest.raises(KeyboardInterrupt):
+            run(settings, **changes)
+
+
 def test_a_run_logs_its_losses_and_saves_heads_with_provenance(settings):
     result = run(settings)
     entry = result.log[0]
@@ -62,18 +79,7 @@ def test_the_ranking_loss_falls(settings):
 
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(settings, tmp_path, monkeypatch):
     whole = run(settings, output=tmp_path / "whole")
-    original, calls = fused.end_to_end, []
-
-    def stops(*args, **kwargs):
-        calls.append(1)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return original(*args, **kwargs)
-
-    monkeypatch.setattr(fused, "end_to_end", stops)
-    with pytest.raises(KeyboardInterrupt):
-        run(settings)
-    monkeypatch.setattr(fused, "end_to_end", original)
+    interrupt(monkeypatch, settings)
     resumed = run(settings)
     assert resumed.resumed_from == 3
     for name, tensor in weights(whole.output).items():
@@ -101,6 +107,42 @@ def test_one_head_alone_and_evaluation_with_validation_phrasings(settings, rollo
     assert not [name for entry in log for name in entry if name.startswith("top_p_ranking")]
 
 
+@pytest.fixture
+def heads(tmp_path, base_folder):
+    AutoDecoForCausalLM.from_base(str(base_folder)).save_pretrained(tmp_path / "heads")
+    return str(tmp_path / "heads")
+
+
+def test_trained_heads_are_kept_without_a_command_unless_set_otherwise(settings, heads):
+    fresh, trained = control_config(settings).weights, control_config({**settings, "heads": heads}).weights
+    assert (fresh.decoding, fresh.keep) == (1, 0)
+    assert (trained.decoding, trained.keep) == (0, 10)
+    both = control_config({**settings, "heads": heads, "decoding_weight": 0.5, "keep_weight": 2}).weights
+    assert (both.decoding, both.keep) == (0.5, 2)
+    log = run(settings, heads=heads, max_steps=3).log
+    distances = [entry["temperature_keep_loss"] for entry in log if "temperature_keep_loss" in entry]
+    assert distances[0] == 0  # nothing has moved at the first step
+    assert distances[1] > 0
+
+
+def test_a_resumed_run_keeps_to_the_heads_that_it_was_begun_with(settings, heads, tmp_path, monkeypatch):
+    whole = run(settings, heads=heads, output=tmp_path / "whole")
+    interrupt(monkeypatch, settings, heads=heads)
+    resumed = run(settings, heads=heads)
+    assert resumed.resumed_from == 3
+    for name, tensor in weights(whole.output).items():
+        torch.testing.assert_close(weights(resumed.output)[name], tensor, rtol=0, atol=0)
+
+
+def test_a_run_of_an_earlier_version_without_the_setting_is_known_again(settings):
+    run(settings)
+    path = settings["output"] / "autodeco_run.json"
+    record = json.loads(path.read_text())
+    del record["config"]["keep_weight"]
+    path.write_text(json.dumps(record))
+    assert run(settings).data is None
+
+
 def test_own_commands(settings, tmp_path):
     own = tmp_path / "own.yaml"
     own.write_text("- {kind: low, train: [Calm down.]}\n- {kind: high, train: [Liven up.]}\n")
@@ -117,14 +159,7 @@ def test_an_interrupted_run_refuses_other_commands_than_it_was_begun_with(settin
     own = tmp_path / "own.yaml"
     own.write_text("- {kind: low, train: [Calm down.]}\n")
     changes = {"commands": own, "commands_per_prompt": {"low": 1}}
-
-    def stopped(*_, **__):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(fused, "end_to_end", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            run(settings, **changes)
+    interrupt(monkeypatch, settings, calls_before=0, **changes)
     own.write_text("- {kind: low, train: [Cool down.]}\n")
     with pytest.raises(StoreError, match="are of other data"):
         run(settings, **changes)
@@ -147,6 +182,7 @@ def test_bad_data_and_commands_leave_no_folder_behind(settings, tmp_path):
         ({"positions": []}, "positions: found"),
         ({"commands_per_prompt": {"low": 0}}, "one at least above 0"),
         ({"commands_per_prompt": {"lower": 1}}, "commands_per_prompt.lower"),
+        ({"keep_weight": 1}, "keep_weight keeps uncommanded rows where the heads named by 'heads' put them"),
         ({"steer": ["top_p"], "top_p_head": False}, "steer names top_p, and top_p_head is false"),
     ],
 )

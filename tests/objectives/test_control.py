@@ -186,3 +186,52 @@ def test_a_batch_without_commands_is_the_decoding_objective():
     )
     assert output.loss == plain.loss
     assert set(output.metrics) == {"decoding_loss"}
+
+
+@pytest.mark.parametrize("temperature_features", [False, True])
+def test_keep_is_the_mean_squared_distance_from_the_starting_heads_on_uncommanded_rows(temperature_features):
+    heads, hidden, weight, labels, asked = make_case(temperature_features=temperature_features)
+    starting = make_case(temperature_features=temperature_features)[0].requires_grad_(False)  # other random heads
+    weights = ControlWeights(decoding=0, ranking=0, hold=0, absolute=0, keep=4)
+    settings = {"asked": asked, "weights": weights, "decoding": fused.end_to_end}
+    output = control(heads, hidden, weight, labels, starting_heads=starting, **settings)
+    expected = 0.0
+    for row in (0, 4):
+        rows_own = hidden[row : row + 1], weight, labels[row : row + 1]
+        own, start = eager.end_to_end(heads, *rows_own), eager.end_to_end(starting, *rows_own)
+        for head in ("temperature", "top_p"):
+            expected += 4 * (getattr(own, head) - getattr(start, head)).square().mean() / 2
+    assert expected > 0.01
+    torch.testing.assert_close(output.loss.detach(), expected)
+    output.loss.backward()
+    assert all(parameter.grad is None for parameter in starting.parameters())
+    same = control(heads, hidden, weight, labels, starting_heads=heads, **settings)
+    assert same.loss == same.metrics["temperature_keep_loss"] == same.metrics["top_p_keep_loss"] == 0
+    assert control(heads, hidden, weight, labels, **settings).loss == 0
+
+
+def test_keep_lets_commands_move_and_holds_what_is_not_commanded():
+    """Hidden states share a direction, so that what commands learn leaks to uncommanded rows."""
+    heads, _, weight, labels, asked = make_case(torch.float32)
+    kinds = torch.randn(4, 12) * 0.5 + torch.randn(12)
+    hidden = torch.randn(8, 9, 12) * 0.2 + kinds.repeat(2, 1).unsqueeze(1)
+    starting = make_case(torch.float32)[0]
+    starting.load_state_dict(heads.state_dict())
+    moved = {}
+    for keep in (0.0, 10.0):
+        heads.load_state_dict(starting.state_dict())
+        optimiser = torch.optim.AdamW(heads.parameters(), lr=1e-2)
+        weights = ControlWeights(decoding=0.0, keep=keep)
+        for _ in range(100):
+            output = control(
+                *(heads, hidden, weight, labels),
+                **{"asked": asked, "weights": weights, "decoding": fused.end_to_end, "starting_heads": starting},
+            )
+            optimiser.zero_grad()
+            output.loss.backward()
+            optimiser.step()
+        assert output.metrics["temperature_in_order"] == output.metrics["top_p_in_order"] == 1
+        plain = hidden[[0, 4]], weight, labels[[0, 4]]
+        own, start = fused.end_to_end(heads, *plain), fused.end_to_end(starting, *plain)
+        moved[keep] = float((own.temperature - start.temperature).abs().mean())
+    assert moved[10.0] < moved[0.0] / 3, moved

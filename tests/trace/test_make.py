@@ -7,6 +7,7 @@ import torch
 
 from autodeco import AutoDecoConfig, AutoDecoForCausalLM, DecodingHeads
 from autodeco.errors import DataError
+from autodeco.steering import steering
 from autodeco.trace.make import trace_generation, trace_text
 from tests.conftest import byte_tokenizer, tiny_autodeco, tiny_llama
 
@@ -144,3 +145,17 @@ def test_what_cannot_be_traced(model):
         trace_text(model, TOKENIZER, PROMPT, [])
     with pytest.raises(DataError, match="token id 100000 is not in the model's vocabulary of 261"):
         trace_text(model, TOKENIZER, PROMPT, [100000])
+
+
+@pytest.mark.parametrize("decoding", ["certain", {"top_p": 0.5}], ids=str)
+def test_a_steered_generation_is_traced_while_steered_and_refused_otherwise(model, decoding):
+    ids = torch.tensor([PROMPT])
+    output = model.generate(ids, max_new_tokens=6, min_new_tokens=6, decoding=decoding, trace=True)
+    with steering(model, decoding):
+        trace = trace_generation(model, TOKENIZER, output, PROMPT)
+    assert [token.temperature for token in trace.tokens] == pytest.approx(output.temperature[0].tolist(), rel=1e-3)
+    assert [token.top_p for token in trace.tokens] == pytest.approx(output.top_p[0].tolist(), rel=1e-3)
+    assert [token.entropy for token in trace.tokens] == pytest.approx(output.entropy[0].tolist(), abs=1e-3)
+    assert trace.header.strategy == f"autodeco, decoding={decoding!r}"
+    with pytest.raises(DataError, match="this pass and that which generate recorded differ"):
+        trace_generation(model, TOKENIZER, output, PROMPT)

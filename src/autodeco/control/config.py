@@ -13,13 +13,18 @@ from autodeco.training.config import TrainingConfig, checked_config
 
 VersionKind = Literal["low", "high", "graded", "absolute", "lookalike", "ignored"]
 
+# Defaults where training starts from trained heads.
+_WITH_HEADS = {"decoding_weight": 0.0, "keep_weight": 10.0}
+
 
 class ControlConfig(TrainingConfig):
     """Settings of a control training run: those of ``autodeco train``, and what follows.
 
     The paper gives no settings for its ranking loss that this project knows; these defaults are this project's.
     ``batch_size`` counts prompts, each with all its commanded versions; ``eval_data`` are met with validation
-    phrasings.
+    phrasings. Where ``heads`` are given, ``decoding_weight`` is 0 and ``keep_weight`` 10 unless set: trained heads are
+    kept as they are without a command. The decoding objective would go on to move them, P towards 1 above all, where a
+    command has no room.
     """
 
     commands: Path | None = Field(None, description="own commands, a YAML file; default: the packaged phrasings")
@@ -44,6 +49,10 @@ class ControlConfig(TrainingConfig):
     hold_weight: float = Field(1.0, ge=0, description="weight of leaving look-alikes and ignored commands alone")
     absolute_weight: float = Field(1.0, ge=0, description="weight of the regression to values asked for")
 
+    keep_weight: float = Field(
+        0.0, ge=0, description="weight of keeping uncommanded rows at the starting heads' T and P"
+    )
+
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of AdamW")
     batch_size: int = Field(4, ge=1, description="prompts a device and micro-step, each with all its versions")
     gradient_accumulation: int = Field(2, ge=1, description="micro-steps an optimiser step")
@@ -57,6 +66,19 @@ class ControlConfig(TrainingConfig):
         if min(value.values(), default=0) < 0 or not sum(value.values()):
             raise ValueError("each count must be 0 or more, and one at least above 0")
         return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trained_heads_are_kept(cls, values: Any) -> Any:
+        return {**_WITH_HEADS, **values} if isinstance(values, dict) and values.get("heads") is not None else values
+
+    @model_validator(mode="after")
+    def _keeps_what_is_there(self) -> ControlConfig:
+        if self.keep_weight and self.heads is None:
+            raise ValueError(
+                "keep_weight keeps uncommanded rows where the heads named by 'heads' put them, and there are none named"
+            )
+        return self
 
     @model_validator(mode="after")
     def _steers_what_is_there(self) -> ControlConfig:
@@ -77,6 +99,7 @@ class ControlConfig(TrainingConfig):
             ranking=self.ranking_weight,
             hold=self.hold_weight,
             absolute=self.absolute_weight,
+            keep=self.keep_weight,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 from collections.abc import Callable
@@ -44,9 +45,17 @@ class ControlTrainer(AutoDecoTrainer):
     def __init__(self, *, weights: ControlWeights, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._weights = weights
+        # A resumed run loads its checkpoint later, so these are the starting heads then, too.
+        self._starting_heads = copy.deepcopy(self._autodeco_model.decoding_heads).requires_grad_(False)
 
     def _objective_of(self, inputs: dict[str, Tensor]) -> Objective:
-        return functools.partial(control, asked=asked_of(inputs), weights=self._weights, decoding=self._objective)
+        return functools.partial(
+            control,
+            asked=asked_of(inputs),
+            weights=self._weights,
+            decoding=self._objective,
+            starting_heads=self._starting_heads,
+        )
 
 
 def train_control(

@@ -8,17 +8,19 @@ the ``T`` or ``P`` that a head gives at token ``t`` of the completion, ``m_r`` f
 
 What is the paper's (arXiv 2510.26697): a ranking loss that asks for higher T and P under a high-diversity command than
 under none, and for lower ones under a low-diversity command, on a part of the prompts. What is this project's: that the
-mean over the completion is ranked, the margin, the levels, that the ranking does not move the uncommanded mean, the two
-other losses, and that each is a mean over its own pairs or rows::
+mean over the completion is ranked, the margin, the levels, that the ranking does not move the uncommanded mean, the
+three other losses, and that each is a mean over its own pairs or rows. ``x⁰_t`` is what the starting heads, those that
+training began with, give at token ``t``::
 
     ranking   mean over pairs i, j of a group with ℓ_i < ℓ_j of  max(0, μ (ℓ_j - ℓ_i) - (m_j - m_i)),  m_0 as sg(m_0)
     hold      mean over commanded rows with ℓ_r = 0 of           (m_r - sg(m_0))²
     absolute  mean over rows with a value of                     mean_t (x_t - a_r)²
+    keep      mean over uncommanded rows of                      mean_t (x_t - x⁰_t)²
 
 Each head has losses of its own: a row that is asked for a value of one head takes no part in that head's ranking and
-hold. Look-alikes (ℓ = 0) are not ranked. The losses need the heads' outputs alone, so there is one implementation; only
-the statistics that a top-p head takes in are a pass over the vocabulary, in chunks and without gradient. ``eager`` and
-``fused`` differ in the decoding objective that is given.
+hold. Look-alikes (ℓ = 0) are not ranked. Keep holds both heads, steered or not. The losses need the heads' outputs
+alone, so there is one implementation; only the statistics that heads take in are a pass over the vocabulary, in chunks
+and without gradient. ``eager`` and ``fused`` differ in the decoding objective that is given.
 """
 
 from __future__ import annotations
@@ -68,6 +70,7 @@ class ControlWeights:
         ranking: weight of the ranking loss, of each head.
         hold: likewise.
         absolute: likewise.
+        keep: likewise; without effect where there are no starting heads.
     """
 
     temperature: bool = True
@@ -78,6 +81,7 @@ class ControlWeights:
     ranking: float = 1.0
     hold: float = 1.0
     absolute: float = 1.0
+    keep: float = 0.0
 
 
 def control(
@@ -91,8 +95,9 @@ def control(
     asked: CommandedRows,
     weights: ControlWeights,
     decoding: Callable[..., ObjectiveOutput],
+    starting_heads: DecodingHeads | None = None,
 ) -> ObjectiveOutput:
-    """The decoding objective on uncommanded rows and the command losses on all.
+    """The decoding objective and the keep loss on uncommanded rows, and the command losses on all.
 
     Args:
         heads: the heads to train.
@@ -104,6 +109,7 @@ def control(
         asked: what each row is asked for.
         weights: of the losses.
         decoding: an objective of ``eager`` or ``fused``, its settings bound.
+        starting_heads: what uncommanded rows are kept at; they are not trained.
 
     Returns:
         The weighted sum as ``loss``. All else is of the uncommanded rows, as the decoding objective returns it; the
@@ -114,7 +120,8 @@ def control(
     own_weights = None if row_weights is None else row_weights[plain]
     output = decoding(heads, hidden_states[plain], lm_head_weight, labels[plain], own_draws, row_weights=own_weights)
     places = plain.nonzero().squeeze(-1)
-    values, rows = _commanded_values(heads, hidden_states, lm_head_weight, labels, asked, needs_top_p=weights.top_p)
+    given = hidden_states, lm_head_weight, labels
+    values, rows = _values(heads, *given, asked.commanded, needs_top_p=weights.top_p)
 
     loss = weights.decoding * output.loss
     metrics: dict[str, Tensor] = {"decoding_loss": output.loss.detach()}
@@ -138,6 +145,10 @@ def control(
             metrics[f"{head}_in_order"] = (differences > 0).double().mean()
         if len(parts["absolute"]):
             metrics[f"{head}_error"] = (means.detach() - value).abs().nanmean()
+    if weights.keep and starting_heads is not None:
+        for head, losses in _keep_losses(heads, starting_heads, *given, plain).items():
+            loss = loss + weights.keep * losses.mean()
+            metrics[f"{head}_keep_loss"] = losses.detach().mean()
     return replace(output, loss=loss, rows=places[output.rows], metrics=metrics)
 
 
@@ -194,17 +205,32 @@ def _differences(values: Tensor) -> Tensor:
     return values.unsqueeze(1) - values.unsqueeze(0)
 
 
-def _commanded_values(
+def _keep_losses(
+    heads: DecodingHeads,
+    starting_heads: DecodingHeads,
+    hidden_states: Tensor,
+    lm_head: LMHead,
+    labels: Tensor,
+    plain: Tensor,
+) -> dict[str, Tensor]:
+    """``mean_t (x_t - x⁰_t)²`` of every uncommanded row, ``[rows]``, by head."""
+    values, rows = _values(heads, hidden_states, lm_head, labels, plain)
+    with torch.no_grad():
+        starting, _ = _values(starting_heads, hidden_states, lm_head, labels, plain)
+    return {head: row_means((own - starting[head]).square(), rows, len(labels))[plain] for head, own in values.items()}
+
+
+def _values(
     heads: DecodingHeads,
     hidden_states: Tensor,
     lm_head: LMHead,
     labels: Tensor,
-    asked: CommandedRows,
+    chosen: Tensor,
     *,
-    needs_top_p: bool,
+    needs_top_p: bool = True,
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """T and P ``[N]`` at the tokens of commanded rows, with gradient, and the row of each token."""
-    valid = (labels[:, 1:] != IGNORED) & asked.commanded.unsqueeze(1)
+    """T and P ``[N]`` at the tokens of the chosen rows (``[B]`` boolean), with gradient, and the row of each token."""
+    valid = (labels[:, 1:] != IGNORED) & chosen.unsqueeze(1)
     hidden = hidden_states[:, :-1][valid].detach()
     ones = torch.ones(len(hidden), device=hidden.device)
     base = _statistics(heads, hidden, lm_head, ones) if heads.needs_base_statistics else None

@@ -91,7 +91,8 @@ class Header(_Line):
     Attributes:
         model: name or path of the model.
         prompt: the text before the first traced token, chat template and special tokens included.
-        strategy: spec of the decoding strategy that shaped the logits (see :func:`autodeco.strategies.get_strategy`).
+        strategy: spec of the decoding strategy that shaped the logits (see :func:`autodeco.strategies.get_strategy`);
+            ``autodeco, decoding=...`` where the heads' choices were steered.
         settings: of the generation, by name: ``seed``, ``temperature_factor`` (a caller's own, times T), ... Free-form.
         versions: of the libraries, by name.
     """

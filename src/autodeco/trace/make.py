@@ -15,7 +15,7 @@ from torch import Tensor
 from autodeco import distribution, lm_head, provenance
 from autodeco.errors import DataError
 from autodeco.heads import DecodingHeads, ShapedLogits
-from autodeco.strategies import AutoDeco, Default, Strategy
+from autodeco.strategies import AutoDeco, Default
 from autodeco.strategies.base import MIN_TEMPERATURE
 from autodeco.trace.format import ALTERNATIVES, Alternative, Header, Trace, TracedToken
 from autodeco.trace.text import Vocabulary, token_pieces
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Logits worked on at once: 64 MB in float32.
 _SLICE_ELEMENTS = 16_777_216
 # Two passes over one text agree to a few thousandths (bfloat16); another model, prompt or strategy does not.
-_SAME_TEMPERATURE = 0.1
+_SAME_CHOICES = 0.05
 _CHECKED_TOKENS = 16
 
 
@@ -93,7 +93,7 @@ def trace_text(
     header = Header(
         model=name or model.autodeco_config.base_model_name_or_path or type(model).__name__,
         prompt="".join(token_pieces(tokenizer, prompt_ids)),
-        strategy=shaper.spec if isinstance(shaper, Strategy) else "autodeco",
+        strategy="autodeco" if isinstance(shaper, DecodingHeads) else shaper.spec,
         settings={**(settings or {}), "temperature_factor": temperature},
         versions=provenance.versions(),
     )
@@ -127,23 +127,24 @@ def trace_generation(
         settings: as in :func:`trace_text`.
 
     Raises:
-        DataError: as in :func:`trace_text`, and where the temperatures of the two passes differ: then the model, the
-            prompt or the strategy is not the one that generated.
+        DataError: as in :func:`trace_text`, and where T or P of the two passes differ: then the model, the prompt or
+            the strategy is not the one that generated.
     """
-    recorded = output.temperature[row]
-    recorded = recorded[~recorded.isnan()]
+    recorded = torch.stack([output.temperature[row], output.top_p[row]], dim=-1)
+    recorded = recorded[~recorded.isnan().any(-1)]
     width = output.temperature.shape[1]
     completion_ids = output.sequences[row, -width:][: len(recorded)].tolist()
     trace = trace_text(
         model, tokenizer, prompt_ids, completion_ids, temperature=temperature, name=name, settings=settings
     )
-    found = torch.tensor([token.temperature for token in trace.tokens])
-    difference = (found - recorded.float().cpu()).abs().median().item()
-    if difference > _SAME_TEMPERATURE:
-        raise DataError(
-            f"the temperatures of this pass and those that generate recorded differ by {difference:.2f} (median over "
-            f"{len(found)} tokens): trace with the model, the prompt and the strategy that generated."
-        )
+    found = torch.tensor([[token.temperature, token.top_p] for token in trace.tokens])
+    differences = (found - recorded.float().cpu()).abs().median(0).values.tolist()
+    for name_of_value, difference in zip(("temperature", "top-p"), differences, strict=True):
+        if difference > _SAME_CHOICES:
+            raise DataError(
+                f"the {name_of_value} of this pass and that which generate recorded differ by {difference:.2f} (median "
+                f"over {len(found)} tokens): trace with the model, the prompt and the strategy that generated."
+            )
     return trace
 
 

@@ -180,7 +180,7 @@ def is_finished(config: TrainingConfig) -> bool:
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
         # A setting that this version has added was not there to be changed: such a run had its default.
-        earlier = {name: field.default for name, field in TrainingConfig.model_fields.items()} | record["config"]
+        earlier = {name: field.default for name, field in type(config).model_fields.items()} | record["config"]
     except (json.JSONDecodeError, KeyError, TypeError):
         raise RunFolderError(f"{record_path} is damaged. Choose another --output, or delete the folder.") from None
     now = config.model_dump(mode="json")

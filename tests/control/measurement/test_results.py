@@ -79,6 +79,27 @@ def test_consistency_by_position_and_sub_kind():
     assert groups["low by subkind"]["idiom"].problems == 2
 
 
+def test_shifts_on_the_same_completion_by_hand():
+    plain = [row("none", "a", 0.7), row("none", "b", 0.9)]
+    alike = [row("look-alike", "a", 0.73, 0.8), row("look-alike", "b", 0.87, 0.9)]
+    for one in (*plain, *alike):
+        del one["text"]  # such rows have none
+    found = analyse(PLAIN, [*plain, *alike])
+    assert [one.condition for one in found.conditions] == ["none"]
+    _, own = found.same_completion
+    assert own.prompts == 2
+    # One up by 0.03, one down by as much: no shift on average, and yet each prompt moved.
+    assert own.shift["temperature"].value == pytest.approx(0)
+    assert own.distance["temperature"].value == pytest.approx(0.03)
+    assert own.shift["top_p"].value == own.distance["top_p"].value == pytest.approx(0.05)
+    assert own.consistent["temperature"].value == 0.5
+    assert set(own.mean) == {"temperature", "top_p", "entropy"}
+    (table,) = [part for part in document(found, "m").sections[0].parts if part.title.startswith("On the same")]
+    assert [cell.split(" ")[0] for cell in table.rows[1]] == [
+        "look-alike", "0.800", "0.000", "0.030", "50.0", "0.850", "0.050", "0.050", "50.0"
+    ]  # fmt: skip
+
+
 def test_nothing_to_compare_with():
     with pytest.raises(DataError, match="no texts without a command"):
         analyse([row("low", "a", 0.5)])

@@ -73,7 +73,7 @@ def command(
         base=base_model,
         dtype=dtype,
     )
-    with counting(console, "sampling") as progress:
+    with counting(console, "measuring") as progress:
         results = measure(settings, progress)
     for section in document(results, model).sections:
         for part in section.parts:

@@ -22,6 +22,7 @@ from autodeco.evaluation.diversity import distinct_n
 from autodeco.evaluation.statistics import Estimate, mean_estimates, wilson_interval
 
 MEASURES = (*HEADS, "entropy", "distinct_2", "tokens")
+FORCED_MEASURES = (*HEADS, "entropy")  # of the same completion: its text and length are no result
 
 Row = Mapping[str, Any]
 
@@ -35,6 +36,7 @@ class ConditionResult:
         prompts: how many.
         mean: by measure: T, P, entropy (nats), distinct-2 of the prompt's texts, tokens.
         shift: by measure, against the same prompts without a command.
+        distance: by measure, how far prompts moved on average, either way: mean ``|shift|``.
         consistent: by head, the share of prompts that moved as the level asks (up, where it asks for nothing), with
             Wilson's interval.
     """
@@ -43,6 +45,7 @@ class ConditionResult:
     prompts: int
     mean: dict[str, Estimate]
     shift: dict[str, Estimate]
+    distance: dict[str, Estimate]
     consistent: dict[str, Estimate]
 
 
@@ -72,7 +75,8 @@ class ControlResults:
     """All figures.
 
     Attributes:
-        conditions: in the order of :data:`CONDITIONS`.
+        conditions: of sampled texts, in the order of :data:`CONDITIONS`.
+        same_completion: likewise, with and without a command on the same completion (``teacher_forced.py``).
         absolute: by sub-kind and head; the sub-kind ``all`` first.
         scoped: by head, last part less first against the same without a command, in the direction asked for.
         scoped_consistent: by head, the share of prompts where that is positive.
@@ -80,6 +84,7 @@ class ControlResults:
     """
 
     conditions: list[ConditionResult]
+    same_completion: list[ConditionResult]
     absolute: list[AbsoluteResult]
     scoped: dict[str, Estimate]
     scoped_consistent: dict[str, Estimate]
@@ -94,31 +99,23 @@ class ControlResults:
         return asdict(self)
 
 
-def analyse(rows: Iterable[Row]) -> ControlResults:
+def analyse(rows: Iterable[Row], forced_rows: Iterable[Row] = ()) -> ControlResults:
     """Computes all figures.
 
     Args:
         rows: as :func:`autodeco.control.measurement.run.measure` writes them.
+        forced_rows: likewise, of the same completion under every command.
 
     Raises:
         DataError: there are no rows without a command.
     """
-    by_case: dict[tuple[str, str], list[Row]] = defaultdict(list)
-    for row in rows:
-        by_case[row["condition"], row["problem"]].append(row)
-    plain = {problem: own for (condition, problem), own in by_case.items() if condition == PLAIN}
-    if not plain:
+    pairs = _pairs(rows)
+    if PLAIN not in pairs:
         raise DataError("there are no texts without a command, so nothing can be compared. Is the run finished?")
-    pairs = {
-        condition: [
-            (by_case[condition, problem], own) for problem, own in plain.items() if (condition, problem) in by_case
-        ]
-        for condition in CONDITIONS
-    }
-    pairs = {condition: own for condition, own in pairs.items() if own}
     scoped, scoped_consistent = _scoped(pairs.get("scoped", []))
     return ControlResults(
-        conditions=[_condition(name, own) for name, own in pairs.items()],
+        conditions=[_condition(name, own, MEASURES) for name, own in pairs.items()],
+        same_completion=[_condition(name, own, FORCED_MEASURES) for name, own in _pairs(forced_rows).items()],
         absolute=_absolute(pairs.get("absolute", [])),
         scoped=scoped,
         scoped_consistent=scoped_consistent,
@@ -134,29 +131,46 @@ def analyse(rows: Iterable[Row]) -> ControlResults:
 _Pair = tuple[Sequence[Row], Sequence[Row]]  # a prompt's rows with a command, and without
 
 
-def _condition(name: str, pairs: Sequence[_Pair]) -> ConditionResult:
-    with_command = np.array([_measures(rows) for rows, _ in pairs])
-    shifts = with_command - np.array([_measures(rows) for _, rows in pairs])
+def _pairs(rows: Iterable[Row]) -> dict[str, list[_Pair]]:
+    """Of each condition that there are rows of, every prompt's rows beside those without a command."""
+    by_case: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in rows:
+        by_case[row["condition"], row["problem"]].append(row)
+    plain = {problem: own for (condition, problem), own in by_case.items() if condition == PLAIN}
+    pairs: dict[str, list[_Pair]] = {
+        condition: [
+            (by_case[condition, problem], own) for problem, own in plain.items() if (condition, problem) in by_case
+        ]
+        for condition in CONDITIONS
+    }
+    return {condition: own for condition, own in pairs.items() if own}
+
+
+def _condition(name: str, pairs: Sequence[_Pair], measures: Sequence[str]) -> ConditionResult:
+    with_command = np.array([[_measure(rows, one) for one in measures] for rows, _ in pairs])
+    shifts = with_command - np.array([[_measure(plain, one) for one in measures] for _, plain in pairs])
     is_plain = name == PLAIN
     return ConditionResult(
         condition=name,
         prompts=len(pairs),
-        mean=_estimates(with_command),
-        shift={} if is_plain else _estimates(shifts),
+        mean=_estimates(with_command, measures),
+        shift={} if is_plain else _estimates(shifts, measures),
+        distance={} if is_plain else _estimates(np.abs(shifts), measures),
         consistent={} if is_plain else {head: _share(_moved(pairs, head) > 0) for head in HEADS},
     )
 
 
-def _measures(rows: Sequence[Row]) -> list[float]:
-    """:data:`MEASURES` of one prompt's rows."""
-    means = [float(np.mean([row[f"mean_{name}"] for row in rows])) for name in (*HEADS, "entropy")]
-    diversity = distinct_n([row["text"] for row in rows], 2)
-    return [*means, np.nan if diversity is None else diversity, float(np.mean([row["tokens"] for row in rows]))]
+def _measure(rows: Sequence[Row], name: str) -> float:
+    """One of :data:`MEASURES` of one prompt's rows."""
+    if name == "distinct_2":
+        diversity = distinct_n([row["text"] for row in rows], 2)
+        return np.nan if diversity is None else diversity
+    return float(np.mean([row[name if name == "tokens" else f"mean_{name}"] for row in rows]))
 
 
-def _estimates(values: NDArray[np.float64]) -> dict[str, Estimate]:
+def _estimates(values: NDArray[np.float64], measures: Sequence[str]) -> dict[str, Estimate]:
     found = mean_estimates(values, np.zeros(len(values), dtype=np.int64))
-    return {name: estimate for name, estimate in zip(MEASURES, found, strict=True) if estimate is not None}
+    return {name: estimate for name, estimate in zip(measures, found, strict=True) if estimate is not None}
 
 
 def _one(values: Sequence[float] | NDArray[np.float64]) -> Estimate:
@@ -170,17 +184,10 @@ def _share(hits: NDArray[np.bool_]) -> Estimate:
     return Estimate(float(hits.mean()), low, high, len(hits))
 
 
-def _head_mean(rows: Sequence[Row], head: str) -> float:
-    return float(np.mean([row[f"mean_{head}"] for row in rows]))
-
-
 def _moved(pairs: Sequence[_Pair], head: str) -> NDArray[np.float64]:
     """How far each prompt's mean moved in the commanded direction; upwards counts where none is commanded."""
     return np.array(
-        [
-            (_head_mean(rows, head) - _head_mean(plain, head)) * (-1 if rows[0]["level"] < 0 else 1)
-            for rows, plain in pairs
-        ]
+        [(_measure(rows, head) - _measure(plain, head)) * (-1 if rows[0]["level"] < 0 else 1) for rows, plain in pairs]
     )
 
 
@@ -203,7 +210,7 @@ def _absolute(pairs: Sequence[_Pair]) -> list[AbsoluteResult]:
                     subkind=subkind,
                     head=head,
                     asked=float(np.mean([rows[0][head] for rows, _ in own])),
-                    mean=_one([_head_mean(rows, head) for rows, _ in own]),
+                    mean=_one([_measure(rows, head) for rows, _ in own]),
                     error=_one([_error(rows, rows[0][head], head) for rows, _ in own]),
                     error_uncommanded=_one([_error(plain, rows[0][head], head) for rows, plain in own]),
                 )

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from autodeco.control.commands import load_commands
-from autodeco.control.measurement.cases import CONDITIONS, Case, make_cases
+from autodeco.control.measurement.cases import CONDITIONS, PLAIN, Case, make_cases
 from autodeco.control.measurement.results import ControlResults, analyse
 from autodeco.control.measurement.tables import document
+from autodeco.control.measurement.teacher_forced import COMPLETION, completions, forced_cases, read_under_commands
 from autodeco.control.placement import POSITIONS, Position
 from autodeco.errors import ConfigError, DataError
 from autodeco.evaluation.report.markdown import render
@@ -21,10 +22,12 @@ from autodeco.evaluation.run_folder import guard, locked, weights_hash, write_pr
 from autodeco.files import append_jsonl, atomic_write_text, read_jsonl, recover_jsonl
 from autodeco.rollouts.sampler import OnProgress, Sample, Sampling
 from autodeco.serving.checkpoint import has_heads
+from autodeco.serving.load import load_model_and_tokenizer
 from autodeco.serving.samplers import chosen_engine, open_sampler
 from autodeco.tasks import get_task
 
 ROWS_FILE, RESULTS_FILE, TABLES_FILE = "control.jsonl", "control.json", "control.md"
+FORCED_FILE = "control_forced.jsonl"
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,11 @@ class MeasureSettings:
 
 
 def measure(settings: MeasureSettings, on_progress: OnProgress | None = None) -> ControlResults:
-    """Draws what is missing, and analyses all.
+    """Draws what is missing, reads the texts without a command again under every command, and analyses all.
 
     Args:
         settings: how.
-        on_progress: called with texts finished and their total.
+        on_progress: called with texts drawn and read, and their total.
 
     Returns:
         The results, which are in the output folder too, as JSON and as Markdown.
@@ -89,13 +92,16 @@ def measure(settings: MeasureSettings, on_progress: OnProgress | None = None) ->
     commands = load_commands(settings.commands)
     cases = make_cases(commands, examples, settings.split, settings.seed, settings.positions, settings.conditions)
     path = settings.output / ROWS_FILE
+    forced_path = settings.output / FORCED_FILE
     with locked(settings.output):
         guard(settings.output, {"settings": {"control": _identity(settings, cases)}})
         plain = json.loads(json.dumps(asdict(settings), default=str))
         write_provenance(settings.output, plain)
         recover_jsonl(path)
+        recover_jsonl(forced_path)
         _draw(settings, cases, path, on_progress)
-        results = analyse(row for _, row in read_jsonl(path))
+        _read_under_commands(settings, cases, path, forced_path, on_progress)
+        results = analyse(_rows(path), _rows(forced_path))
         atomic_write_text(settings.output / RESULTS_FILE, json.dumps(results.record(), indent=2) + "\n")
         atomic_write_text(settings.output / TABLES_FILE, render(document(results, settings.model), "."))
     return results
@@ -115,11 +121,16 @@ def _identity(settings: MeasureSettings, cases: Sequence[Case]) -> dict[str, Any
 
 def _draw(settings: MeasureSettings, cases: Sequence[Case], path: Path, on_progress: OnProgress | None) -> None:
     done = _done(path, len(cases)) if path.is_file() else set()
-    total = len(cases) * settings.samples
+    drawn, total = len(cases) * settings.samples, _total(settings, cases)
     if on_progress is not None:
         on_progress(len(done), total)
-    if len(done) == total:
+    if len(done) == drawn:
         return
+
+    def on_drawn(finished: int, _: int) -> None:
+        if on_progress is not None:
+            on_progress(finished, total)
+
     sampling = Sampling(
         samples_per_prompt=settings.samples,
         max_new_tokens=settings.max_new_tokens,
@@ -136,8 +147,34 @@ def _draw(settings: MeasureSettings, cases: Sequence[Case], path: Path, on_progr
         batch_size=settings.batch_size,
     ) as sampler:
         prompts = [case.messages for case in cases]
-        for batch in sampler.draw(prompts, sampling, done=done, on_progress=on_progress):
+        for batch in sampler.draw(prompts, sampling, done=done, on_progress=on_drawn):
             append_jsonl(path, [_row(cases[sample.prompt_index], sample) for sample in batch])
+
+
+def _total(settings: MeasureSettings, cases: Sequence[Case]) -> int:
+    """Texts to draw and to read."""
+    return len(cases) * settings.samples + len(forced_cases(cases))
+
+
+def _read_under_commands(
+    settings: MeasureSettings, cases: Sequence[Case], path: Path, forced_path: Path, on_progress: OnProgress | None
+) -> None:
+    done = {row["case"] for row in _rows(forced_path)} if forced_path.is_file() else set()
+    missing = [index for index in forced_cases(cases) if index not in done]
+    finished = itertools.count(_total(settings, cases) - len(missing) + 1)
+
+    def on_row() -> None:
+        if on_progress is not None:
+            on_progress(next(finished), _total(settings, cases))
+
+    if missing:
+        of_prompts = completions(_rows(path))
+        model, tokenizer = load_model_and_tokenizer(settings.model, settings.base, dtype=settings.dtype)
+        read_under_commands(model, tokenizer, cases, missing, of_prompts, forced_path, on_row)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    return (row for _, row in read_jsonl(path))
 
 
 def _done(path: Path, count: int) -> set[tuple[int, int]]:
@@ -161,6 +198,7 @@ def _row(case: Case, sample: Sample) -> dict[str, Any]:
         "sample": sample.sample_index,
         **case.record(),
         "text": sample.text,
+        **({COMPLETION: sample.completion_ids} if case.condition == PLAIN else {}),
         "tokens": len(sample.completion_ids),
         "finish": sample.finish,
         "mean_temperature": _mean(sample.temperature),

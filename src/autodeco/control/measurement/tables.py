@@ -19,6 +19,8 @@ def document(results: ControlResults, model: str) -> Document:
         model: what to call the model.
     """
     parts: list[Table] = [table_4(results), _others(results), _texts(results)]
+    if results.same_completion:
+        parts.insert(2, _same_completion(results))
     if results.absolute:
         parts.append(_absolute(results))
     if results.scoped:
@@ -55,6 +57,21 @@ def _others(results: ControlResults) -> Table:
         f"'{AGAIN}': another sample of the same prompt; its consistency is chance. Of '{AGAIN}', absolute and scoped "
         "commands and look-alikes, consistent means moved up. Quoted commands and look-alikes are to move nothing.",
     )
+
+
+def _same_completion(results: ControlResults) -> Table:
+    columns = ["command"]
+    for name in _NAMES.values():
+        columns += [f"mean {name}", f"Δ{name}", f"mean |Δ{name}|", "consistent, %"]
+    rows = []
+    for one in results.same_completion:
+        cells = [one.condition]
+        for head in HEADS:
+            cells += [number(one.mean[head], 3), number(one.shift.get(head), 3), number(one.distance.get(head), 3)]
+            cells.append(percent(one.consistent.get(head)))
+        rows.append(cells)
+    note = "Each prompt's first text without a command, read again under each command: nothing here is sampling."
+    return Table("On the same completion (teacher-forced)", tuple(columns), rows, note)
 
 
 def _texts(results: ControlResults) -> Table:
