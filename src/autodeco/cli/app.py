@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from autodeco.cli import (
+    chat,
     control,
     convert,
     demo,
@@ -42,6 +43,7 @@ for _name, _module in {
     "rollout": rollout,
     "train": train,
     "generate": generate,
+    "chat": chat,
     "trace": trace,
     "eval": eval,
     "report": report,
