@@ -16,6 +16,7 @@ from autodeco.cli import (
     convert,
     demo,
     diagnose,
+    doctor,
     eval,
     generate,
     inspect,
@@ -53,6 +54,7 @@ for _name, _module in {
     "split": split,
     "inspect": inspect,
     "convert": convert,
+    "doctor": doctor,
 }.items():
     app.command(name=_name, context_settings=getattr(_module, "CONTEXT", None))(_module.command)
 
