@@ -1,6 +1,7 @@
 """A conversation: what reaches the model, and what stays when something goes wrong."""
 
 import pytest
+import torch
 
 from autodeco.chat.conversation import ChatSettings, Conversation
 from autodeco.errors import ConfigError, DataError
@@ -97,6 +98,19 @@ def test_an_answer_ends_where_the_context_does():
     spoken = conversation(context=64, max_new_tokens=1000)
     answer = spoken.say("One", nothing)
     assert len(answer.prompt_ids) + len(answer.tokens) == 64
+
+
+def test_memory_that_does_not_suffice_changes_nothing(monkeypatch):
+    spoken = conversation()
+    answer = spoken.say("One", nothing)
+    with monkeypatch.context() as patch:
+        failing = torch.OutOfMemoryError("out of memory")
+        patch.setattr(spoken._model, "forward", lambda *_, **__: (_ for _ in ()).throw(failing))
+        for draw in (lambda: spoken.say("Two", nothing), lambda: spoken.retry(nothing)):
+            with pytest.raises(ConfigError, match="memory does not suffice"):
+                draw()
+    assert [turn.answer for turn in spoken.turns] == [answer]
+    assert spoken.say("Two", nothing).tokens
 
 
 def test_templates():

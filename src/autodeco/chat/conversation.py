@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from jinja2 import TemplateError
 
-from autodeco.errors import DataError
+from autodeco.errors import ConfigError, DataError
 from autodeco.rollouts.sampler import Message, encode
 from autodeco.strategies import get_strategy
 from autodeco.trace.format import Trace
@@ -109,6 +110,7 @@ class Conversation:
 
         Raises:
             DataError: the conversation does not fit the model's context, or its template refuses it; nothing changes.
+            ConfigError: the device's memory does not suffice; nothing changes.
         """
         answer = self._draw(self._prompt(self.turns, message), self.settings.strategy, self._new_seed(), on_token)
         if answer.tokens:
@@ -176,6 +178,11 @@ class Conversation:
                 )
         except KeyboardInterrupt:
             answer.stopped = True
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(
+                f"the device's memory does not suffice for {len(prompt_ids):,} tokens and an answer ({error!s:.200}). "
+                f"Begin a new conversation with /new, or shorten the message. The conversation is unchanged."
+            ) from None
         return answer
 
     def _prompt(self, turns: Sequence[Turn], message: str) -> list[int]:

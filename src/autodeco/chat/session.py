@@ -76,7 +76,7 @@ class Session:
         while True:
             try:
                 line = self._read()
-                if line is None or line.strip() == "/quit":
+                if line is None or line.rstrip() == "/quit":
                     return
                 self.take(line)
             except KeyboardInterrupt:

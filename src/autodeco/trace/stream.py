@@ -85,7 +85,7 @@ class _Streamer(BaseStreamer):  # type: ignore[misc]
         if self._count is None:
             self._count = 0
             return
-        # By number rather than the last: on some devices generate hands out tokens a step late.
+        # By number (the first pass reads the prompt) rather than the last: some devices hand out tokens a step late.
         temperature, top_p, _ = self._trace[self._count]
         self._count += 1
         token_id = int(value)
