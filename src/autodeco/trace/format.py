@@ -7,10 +7,10 @@ models, tokenizers or how a trace is shown.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -122,13 +122,25 @@ class Trace(_Line):
 
     @property
     def summary(self) -> str:
-        """Number of tokens, mean T and mean P, in words."""
-        count = len(self.tokens)
-        if not count:
-            return "no tokens"
-        temperature = sum(token.temperature for token in self.tokens) / count
-        top_p = sum(token.top_p for token in self.tokens) / count
-        return f"{count:,} tokens · mean T {temperature:.2f} · mean P {top_p:.2f}"
+        """See :func:`summary`."""
+        return summary(self.tokens)
+
+
+class _Chosen(Protocol):
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def top_p(self) -> float: ...
+
+
+def summary(tokens: Sequence[_Chosen]) -> str:
+    """Number of tokens, mean T and mean P, in words."""
+    count = len(tokens)
+    if not count:
+        return "no tokens"
+    temperature = sum(token.temperature for token in tokens) / count
+    top_p = sum(token.top_p for token in tokens) / count
+    return f"{count:,} tokens · mean T {temperature:.2f} · mean P {top_p:.2f}"
 
 
 class _FirstLine(Header):

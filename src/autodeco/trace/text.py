@@ -34,22 +34,39 @@ def token_pieces(tokenizer: Any, token_ids: Sequence[int]) -> list[str]:
         One string a token; together they are the decoded text.
     """
     ids = [int(token_id) for token_id in token_ids]
-    pieces: list[str] = []
-    # What a token adds can depend on the one before (a leading space), so each is decoded behind a token or two.
-    start = read = 0
-    before = ""
-    for end in range(1, len(ids) + 1):
-        text = _decode(tokenizer, ids[start:end])
-        if text.endswith(_REPLACEMENT):  # in the middle of a character
-            pieces.append("")
-            continue
-        pieces.append(text[len(before) :])
-        start, read = read, end
-        before = _decode(tokenizer, ids[start:read])
+    stream = PieceStream(tokenizer)
+    pieces = [stream.add(token_id) for token_id in ids]
     whole = _decode(tokenizer, ids)
     if pieces and pieces[-1] == "":  # the bytes at the end are no character
         pieces[-1] = whole[len("".join(pieces)) :]
     return pieces if "".join(pieces) == whole else _pieces_of(whole, tokenizer, ids)
+
+
+class PieceStream:
+    """The text that each token adds, while the text is being written.
+
+    Args:
+        tokenizer: of the model.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        # What a token adds can depend on the one before (a leading space), so each is decoded behind a token or two.
+        self._ids: list[int] = []
+        self._before = ""
+        self._finished = 0  # of those ids: they are the text before
+
+    def add(self, token_id: int) -> str:
+        """The text of the next token; empty in the middle of a character."""
+        self._ids.append(token_id)
+        text = _decode(self._tokenizer, self._ids)
+        if text.endswith(_REPLACEMENT):
+            return ""
+        piece = text[len(self._before) :]
+        self._ids = self._ids[self._finished :]
+        self._finished = len(self._ids)
+        self._before = _decode(self._tokenizer, self._ids)
+        return piece
 
 
 def _pieces_of(whole: str, tokenizer: Any, ids: Sequence[int]) -> list[str]:
