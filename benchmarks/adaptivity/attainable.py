@@ -35,8 +35,8 @@ from torch import Tensor, nn
 from autodeco import provenance
 from autodeco.errors import DataError
 from autodeco.evaluation.diagnosis import tokens
-from autodeco.evaluation.statistics import percentile_interval, resampled_counts
 from autodeco.files import atomic_write_text
+from autodeco.statistics import percentile_interval, resampled_counts
 
 FOLDS = 5
 RESAMPLES = 2000

@@ -10,7 +10,7 @@ from autodeco.errors import DataError
 from autodeco.evaluation.comparison import compare, paired_counts
 from autodeco.evaluation.paired import PairedCounts, hierarchical_bootstrap, sign_flip_test
 from autodeco.evaluation.power import power_note, variance_of
-from autodeco.evaluation.statistics import percentile_interval
+from autodeco.statistics import percentile_interval
 
 from .rows import frame, row, simulated
 

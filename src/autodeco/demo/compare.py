@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from autodeco.bundled import BUNDLED_MODEL
-from autodeco.evaluation.statistics import bootstrap_over_problems
 from autodeco.files import atomic_write_text, read_jsonl
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.progress import counting
 from autodeco.rollouts import RolloutSettings, TransformersSampler, rollout
+from autodeco.statistics import bootstrap_over_problems
 from autodeco.tasks import Example, Task
 from autodeco.trace.terminal import legend, tinted
 from autodeco.trace.text import token_pieces

@@ -11,7 +11,7 @@ import pandas as pd
 from autodeco.errors import DataError, did_you_mean
 from autodeco.evaluation.paired import PairedCounts, hierarchical_bootstrap, sign_flip_test
 from autodeco.evaluation.power import PowerNote, describe, power_note
-from autodeco.evaluation.statistics import RESAMPLES, percentile_interval
+from autodeco.statistics import RESAMPLES, percentile_interval
 
 TARGET_HALF_WIDTH = 0.03
 

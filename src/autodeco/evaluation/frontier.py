@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from autodeco.errors import ConfigError, DataError, did_you_mean
 from autodeco.evaluation.specs import StaticSetting, static_setting
-from autodeco.evaluation.statistics import RESAMPLES, Estimate, percentile_interval, resampled_counts
+from autodeco.statistics import RESAMPLES, Estimate, percentile_interval, resampled_counts
 
 # Diversities that compare only at the same number of samples.
 _OF_TEXTS = ("distinct_1", "distinct_2", "distinct_3", "1 - self_bleu")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from autodeco.errors import DataError, did_you_mean
 from autodeco.evaluation.diversity import distinct_n, self_bleu
-from autodeco.evaluation.statistics import RESAMPLES, Estimate, mean_estimates
+from autodeco.statistics import RESAMPLES, Estimate, mean_estimates
 
 GROUP = ["task", "strategy"]
 _MEANS = ("entropy", "mean_temperature", "mean_top_p")

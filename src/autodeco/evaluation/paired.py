@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from autodeco.evaluation.statistics import RESAMPLES
+from autodeco.statistics import RESAMPLES
 
 _BATCH_ENTRIES = 2_000_000
 

@@ -17,10 +17,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from autodeco.errors import DataError, RunFolderError
-from autodeco.evaluation.statistics import wilson_interval
 from autodeco.files import append_jsonl, atomic_write_text, read_jsonl, recover_jsonl
 from autodeco.identity import differences, read_record
 from autodeco.rollouts.sampler import OnProgress, Sample, Sampler, Sampling
+from autodeco.statistics import wilson_interval
 from autodeco.strategies import get_strategy
 from autodeco.tasks.base import Example, Task
 from autodeco.version import __version__

@@ -19,7 +19,7 @@ from autodeco.control.measurement.cases import CONDITIONS, PLAIN
 from autodeco.control.target import HEADS
 from autodeco.errors import DataError
 from autodeco.evaluation.diversity import distinct_n
-from autodeco.evaluation.statistics import Estimate, mean_estimates, wilson_interval
+from autodeco.statistics import Estimate, mean_estimates, wilson_interval
 
 MEASURES = (*HEADS, "entropy", "distinct_2", "tokens")
 FORCED_MEASURES = (*HEADS, "entropy")  # of the same completion: its text and length are no result

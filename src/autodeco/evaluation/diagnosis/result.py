@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from autodeco.errors import DataError
-from autodeco.evaluation.statistics import percentile_interval, resampled_counts
 from autodeco.files import atomic_write_text
+from autodeco.statistics import percentile_interval, resampled_counts
 
 _Floats = NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from autodeco.evaluation.report import figures
 from autodeco.evaluation.report.document import Figure, Section, Table, number, percent
 from autodeco.evaluation.report.published import published_figures, published_for, source, table_tasks
 from autodeco.evaluation.specs import kind_of, static_setting
-from autodeco.evaluation.statistics import Estimate
+from autodeco.statistics import Estimate
 
 ADAPTIVE = "autodeco"
 AVERAGE = "average"

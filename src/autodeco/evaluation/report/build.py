@@ -17,8 +17,8 @@ from autodeco.evaluation.report.records import Records, read_records
 from autodeco.evaluation.report.sweep import sweep_section
 from autodeco.evaluation.report.training import training_section
 from autodeco.evaluation.results import only_model, read_results
-from autodeco.evaluation.statistics import RESAMPLES
 from autodeco.files import atomic_write_text
+from autodeco.statistics import RESAMPLES
 
 _PROVENANCE_FILE = "provenance.json"
 _NO_RECORDS = Records()

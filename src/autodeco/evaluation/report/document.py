@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from autodeco.evaluation.statistics import Estimate
+from autodeco.statistics import Estimate
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from autodeco.errors import MissingDependencyError
 from autodeco.evaluation.frontier import Frontier
-from autodeco.evaluation.statistics import Estimate
+from autodeco.statistics import Estimate
 
 _WIDTH, _PANEL_WIDTH, _HEIGHT = 520, 360, 320
 _PERCENT = ".0%"

@@ -1,6 +1,6 @@
 import pytest
 
-from autodeco.evaluation.statistics import bootstrap_over_problems, wilson_interval
+from autodeco.statistics import bootstrap_over_problems, wilson_interval
 
 
 def test_wilson_interval_matches_published_values():
