@@ -24,6 +24,7 @@ from autodeco.bundled import BUNDLED_MODEL, resolve_model
 from autodeco.files import atomic_write_text, read_jsonl
 from autodeco.rollouts import RolloutSettings, Sampling, TransformersSampler, rollout
 from autodeco.tasks import ReasoningGymTask, Task, demo_tasks
+from autodeco.tasks.demo import SUM_QUESTION
 
 SEED = 20251
 PROBLEMS, SAMPLES, MAX_NEW_TOKENS = 25, 8, 48
@@ -36,7 +37,6 @@ RESULTS = Path(__file__).parent / "results" / "demo_families"
 RUNS = Path(__file__).parents[1] / "runs" / "demo_families"
 
 ONE_DIGIT_PAIR = {"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1}
-SUM = "State the final answer to the following arithmetic problem: {} ="
 PRODUCT = "Solve the following multiplication: {}. Give only the result as your final answer."
 SPELL = "Spell this word backward (example: sun -> nus): {}"
 LEGS = "How many legs are there in total if you have {}?"
@@ -56,8 +56,8 @@ def candidates() -> list[Task]:
             name="three-term-sums",
             settings={"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1},
             shots=[
-                (SUM.format("6 + 3 - 2"), "First 6 + 3 = 9. Then 9 - 2 = 7. The answer is 7."),
-                (SUM.format("2 + 7 + 5"), "First 2 + 7 = 9. Then 9 + 5 = 14. The answer is 14."),
+                (SUM_QUESTION.format("6 + 3 - 2"), "First 6 + 3 = 9. Then 9 - 2 = 7. The answer is 7."),
+                (SUM_QUESTION.format("2 + 7 + 5"), "First 2 + 7 = 9. Then 9 + 5 = 14. The answer is 14."),
             ],
         ),
         gym(

@@ -6,10 +6,8 @@ model, which otherwise rarely ends with an answer.
 
 from __future__ import annotations
 
+from autodeco.tasks.demo import LETTERS_SHOTS, SUM_QUESTION
 from autodeco.tasks.reasoning_gym import ReasoningGymTask
-
-_SUM = "State the final answer to the following arithmetic problem: {} ="
-_LETTERS = 'How many times does the letter "{}" appear in the text: "{}"?'
 
 
 class Sums(ReasoningGymTask):
@@ -21,8 +19,8 @@ class Sums(ReasoningGymTask):
             name="sums",
             settings={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2},
             shots=[
-                (_SUM.format("6 + 13"), "6 + 13 = 19, so the answer is 19."),
-                (_SUM.format("2 - 7"), "2 - 7 = -5, so the answer is -5."),
+                (SUM_QUESTION.format("6 + 13"), "6 + 13 = 19, so the answer is 19."),
+                (SUM_QUESTION.format("2 - 7"), "2 - 7 = -5, so the answer is -5."),
             ],
         )
 
@@ -36,8 +34,8 @@ class LongSums(ReasoningGymTask):
             name="long-sums",
             settings={"min_terms": 3, "max_terms": 3, "min_digits": 1, "max_digits": 1},
             shots=[
-                (_SUM.format("6 + 3 - 2"), "First 6 + 3 = 9. Then 9 - 2 = 7. The answer is 7."),
-                (_SUM.format("2 + 7 + 5"), "First 2 + 7 = 9. Then 9 + 5 = 14. The answer is 14."),
+                (SUM_QUESTION.format("6 + 3 - 2"), "First 6 + 3 = 9. Then 9 - 2 = 7. The answer is 7."),
+                (SUM_QUESTION.format("2 + 7 + 5"), "First 2 + 7 = 9. Then 9 + 5 = 14. The answer is 14."),
             ],
         )
 
@@ -50,10 +48,7 @@ class Letters(ReasoningGymTask):
             "letter_counting",
             name="letters",
             settings={"min_words": 1, "max_words": 1},
-            shots=[
-                (_LETTERS.format("e", "tree"), "t, r, e, e: the answer is 2."),
-                (_LETTERS.format("o", "dog"), "d, o, g: the answer is 1."),
-            ],
+            shots=LETTERS_SHOTS,
         )
 
 

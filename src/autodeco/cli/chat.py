@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from autodeco.cli.options import ConfigOption
+from autodeco.cli.options import ConfigOption, DtypeOption
 
 
 def command(
@@ -17,7 +17,7 @@ def command(
     temperature: Annotated[float, typer.Option(min=0, help="Multiplies the learned one; 0 is greedy.")] = 1.0,
     strategy: Annotated[str, typer.Option(help="Decode with this strategy in the heads' place.")] = "autodeco",
     seed: Annotated[int, typer.Option(help="Of the first answer; each further one takes the next.")] = 0,
-    dtype: Annotated[str, typer.Option(help="Of the base: auto, bfloat16 or float32.")] = "auto",
+    dtype: DtypeOption = "auto",
     config: ConfigOption = None,
 ) -> None:
     """Talk with a model; the model chooses temperature and top-p for each token.

@@ -47,6 +47,10 @@ ConfigOption = Annotated[
 ]
 
 
+BaseModelOption = Annotated[str | None, typer.Option(help="Instead of the base that the heads record.")]
+DtypeOption = Annotated[str, typer.Option(help="Of the base: auto, bfloat16 or float32.")]
+
+
 def was_given(context: typer.Context, name: str) -> bool:
     """Whether an option was given on the command line (rather than defaulted)."""
     source = context.get_parameter_source(name)

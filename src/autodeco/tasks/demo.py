@@ -12,8 +12,13 @@ from __future__ import annotations
 from autodeco.tasks.base import Task
 from autodeco.tasks.reasoning_gym import ReasoningGymTask
 
-_SUM = "State the final answer to the following arithmetic problem: {} ="
-_LETTERS = 'How many times does the letter "{}" appear in the text: "{}"?'
+# How reasoning-gym words these families' questions, for worked examples.
+SUM_QUESTION = "State the final answer to the following arithmetic problem: {} ="
+LETTERS_QUESTION = 'How many times does the letter "{}" appear in the text: "{}"?'
+LETTERS_SHOTS = [
+    (LETTERS_QUESTION.format("e", "tree"), "t, r, e, e: the answer is 2."),
+    (LETTERS_QUESTION.format("o", "dog"), "d, o, g: the answer is 1."),
+]
 
 
 def demo_tasks() -> list[Task]:
@@ -31,8 +36,8 @@ def _sums() -> Task:
         name="demo-sums",
         settings={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 1},
         shots=[
-            (_SUM.format("6 + 3"), "6 + 3 = 9, so the answer is 9."),
-            (_SUM.format("2 - 7"), "2 - 7 = -5, so the answer is -5."),
+            (SUM_QUESTION.format("6 + 3"), "6 + 3 = 9, so the answer is 9."),
+            (SUM_QUESTION.format("2 - 7"), "2 - 7 = -5, so the answer is -5."),
         ],
     )
 
@@ -51,8 +56,5 @@ def _letters() -> Task:
         "letter_counting",
         name="demo-letters",
         settings={"min_words": 1, "max_words": 1},
-        shots=[
-            (_LETTERS.format("e", "tree"), "t, r, e, e: the answer is 2."),
-            (_LETTERS.format("o", "dog"), "d, o, g: the answer is 1."),
-        ],
+        shots=LETTERS_SHOTS,
     )

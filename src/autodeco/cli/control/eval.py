@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autodeco.cli.options import ConfigOption
+from autodeco.cli.options import BaseModelOption, ConfigOption, DtypeOption
 
 
 def command(
@@ -33,8 +33,8 @@ def command(
     seed: Annotated[int, typer.Option(help="Of commands and sampling.")] = 0,
     engine: Annotated[str, typer.Option(help="vllm, transformers or auto.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Texts drawn together.")] = 64,
-    base_model: Annotated[str | None, typer.Option(help="Instead of the base that the heads record.")] = None,
-    dtype: Annotated[str, typer.Option(help="Of the base: auto, bfloat16 or float32.")] = "auto",
+    base_model: BaseModelOption = None,
+    dtype: DtypeOption = "auto",
     config: ConfigOption = None,
 ) -> None:
     """Measure on unseen prompts and unseen phrasings whether temperature, top-p and the text follow commands.

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from autodeco.cli.options import ConfigOption
+from autodeco.cli.options import BaseModelOption, ConfigOption, DtypeOption
 
 if TYPE_CHECKING:
     from autodeco.control.comparison import Decoded
@@ -22,8 +22,8 @@ def command(
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest text, in tokens.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the sampling.")] = 0,
-    base_model: Annotated[str | None, typer.Option(help="Instead of the base that the heads record.")] = None,
-    dtype: Annotated[str, typer.Option(help="Of the base: auto, bfloat16 or float32.")] = "auto",
+    base_model: BaseModelOption = None,
+    dtype: DtypeOption = "auto",
     config: ConfigOption = None,
 ) -> None:
     """Decode a prompt without and with a command: both texts beside each other, with their temperature and top-p.
