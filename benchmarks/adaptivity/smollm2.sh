@@ -38,9 +38,15 @@ train cross-entropy --objective released --set dynamic_fine_tuning=false --set e
 # The published learning rate and number of steps: are the published means a stop on the way?
 train published-rate --objective end_to_end --learning-rate 5e-6 --max-steps 400
 
+# Four samples of what the conclusions rest on, two of the others, two with the other objective's heads.
+settings=benchmarks/adaptivity/smollm2.yaml
+$engine eval $settings --samples 4 --strategy default --strategy autodeco --strategy mean-shift --strategy shuffled \
+  --strategy p-less --strategy greedy --strategy static:temperature=0.5
+$engine eval $settings
+$engine eval benchmarks/adaptivity/smollm2_end_to_end.yaml
+
 for name in released end-to-end cross-entropy; do
   $autodeco diagnose "$runs/heads/$name" --data "$runs/validation.jsonl" --output "$runs/diagnosis/$name"
 done
-
-$engine eval benchmarks/adaptivity/smollm2.yaml
 $autodeco report "$runs/eval"
+$autodeco report "$runs/eval-end-to-end"
