@@ -1,9 +1,13 @@
 """``autodeco trace``, and the trace that ``autodeco generate`` writes."""
 
+import json
+
 import pytest
 
 from autodeco import AutoDecoForCausalLM
 from autodeco.cli.app import main
+from autodeco.cli.prompts import prompt_token_ids
+from autodeco.serving.load import load_model_and_tokenizer
 from autodeco.trace.format import read_trace, write_trace
 from tests.trace.traces import long_trace, token, trace
 
@@ -75,3 +79,32 @@ def test_generate_refuses_a_trace_of_many_prompts_and_an_unknown_strategy(capsys
     assert status == 2
     assert "--trace-file holds the trace of one prompt" in err
     assert "Did you mean 'default'" in run(capsys, "generate", heads, "Hi", "--strategy", "defualt")[2]
+
+
+def test_a_trace_of_a_servers_answer(capsys, heads, tmp_path):
+    generated, path = tmp_path / "generated.jsonl", tmp_path / "answer.json"
+    run(capsys, "generate", heads, "Hi", "--max-new-tokens", "5", "--trace-file", generated)
+    tokens = read_trace(generated).tokens
+    prompt_ids = prompt_token_ids(load_model_and_tokenizer(str(heads))[1], "Hi")
+    choice = {"token_ids": [token.token_id for token in tokens]}
+    path.write_text(json.dumps({"prompt_token_ids": prompt_ids, "choices": [choice]}))
+    status = run(capsys, "trace", path, "--model", heads, "--output", tmp_path / "made.jsonl")[0]
+    assert status == 0
+    assert read_trace(tmp_path / "made.jsonl").tokens == tokens
+
+
+def test_a_trace_of_any_text(capsys, heads, tmp_path):
+    (tmp_path / "text.txt").write_text("Good.")
+    options = ("--model", heads, "--prompt", "Hi", "--strategy", "default", "--output", tmp_path / "made.jsonl")
+    assert run(capsys, "trace", tmp_path / "text.txt", *options)[0] == 0
+    made = read_trace(tmp_path / "made.jsonl")
+    assert made.text == "Good."
+    assert {token.temperature for token in made.tokens} == {1.0}
+
+
+def test_options_of_making_a_trace(capsys, heads, tmp_path):
+    (tmp_path / "text.bin").write_bytes(b"\xff")
+    assert "--model" in run(capsys, "trace", tmp_path / "text.bin", "--prompt", "Hi")[2]
+    assert "UTF-8" in run(capsys, "trace", tmp_path / "text.bin", "--prompt", "Hi", "--model", heads)[2]
+    two = (tmp_path / "a.json", tmp_path / "b.json")
+    assert "2 were given" in run(capsys, "trace", *two, "--model", heads, "--output", tmp_path / "o.jsonl")[2]

@@ -83,17 +83,10 @@ def _answer(
     """Text, token ids, pieces, temperatures and top-p of one answer, and what ``generate`` returned."""
     import torch
 
+    from autodeco.cli.prompts import prompt_token_ids
     from autodeco.trace.text import token_pieces
 
-    if raw or not tokenizer.chat_template:
-        ids = tokenizer(prompt if isinstance(prompt, str) else prompt[-1]["content"], return_tensors="pt").input_ids
-    else:
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        if system is not None:
-            messages.insert(0, {"role": "system", "content": system})
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
-    ids = ids.to(model.device)
+    ids = torch.tensor([prompt_token_ids(tokenizer, prompt, system, raw=raw)], device=model.device)
     torch.manual_seed(seed)
     sampling = {"do_sample": False} if temperature == 0 else {"temperature": temperature}
     result = model.generate(
