@@ -32,6 +32,14 @@ def test_every_command_has_help_with_an_example(capsys, command):
     assert f"autodeco {command}" in out
 
 
+@pytest.mark.parametrize(("words", "found"), [("autodeco tr", ["train", "trace"]), ("autodeco eval --sp", ["--split"])])
+def test_a_shell_completes_commands_and_options(capsys, monkeypatch, words, found):
+    monkeypatch.setenv("_AUTODECO_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    assert run(capsys)[1].split() == found
+
+
 def test_version(capsys):
     assert run(capsys, "--version")[0] == 0
 

@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.getLogger("autodeco").setLevel(logging.DEBUG if debug else logging.INFO)
     console = Console(stderr=True)
     try:
-        status = app(args=arguments, standalone_mode=False)
+        status = app(args=arguments, standalone_mode=False, prog_name="autodeco")
     except typer.Exit as exit_request:
         status = exit_request.exit_code
     except (KeyboardInterrupt, typer.Abort):
