@@ -25,7 +25,7 @@ IFEVAL = {
 def prepare(folder: Path) -> None:
     """Fills a folder as the commands that a page assumes to have been run would."""
     tokenizer = byte_tokenizer()
-    base = folder / "base"
+    base = folder / "YOUR_MODEL"
     tiny_llama(vocab_size=len(tokenizer)).save_pretrained(base)
     tokenizer.save_pretrained(base)
     model = AutoDecoForCausalLM.from_base(str(base))

@@ -45,6 +45,8 @@ def page_of(tmp_path, text):
         ("```\nautodeco rollout --model x\n```", "task"),
         ("```console\n$ autodeco control tryy runs/control\noutput\n```", "tryy"),
         ("```\nmake everything\n```", "targets are"),
+        ("```\npython -m pytest tests/test_modelling.py\n```", "there is no"),
+        ("```\nCUDA_VISIBLE_DEVICES=0 autodeco train --modle x\n```", "modle"),
         ('```\npip install "autodeco[everything]"\n```', "extras"),
         ("```\ncurl http://127.0.0.1\n```", "Say why"),
         ("```yaml\nmodels: [m]\ntasks: [t]\noutput: o\nsample: 3\n```", "sample"),
