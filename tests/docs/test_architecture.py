@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from tests.docs.blocks import ROOT
 
 PACKAGE = ROOT / "src" / "autodeco"
