@@ -1,5 +1,5 @@
-// The interactive plot of method.md: hard against soft top-p on one made-up distribution of ten tokens. It knows nothing
-// of models. Where it does not run, the picture in its place stays.
+// The interactive plot of method.md: hard against soft top-p on one made-up distribution of ten tokens. It knows
+// nothing of models. Where it does not run, the picture in its place stays.
 "use strict";
 
 (() => {
@@ -50,13 +50,15 @@
     const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, "aria-hidden": "true" });
     const y = (value) => 8 + (1 - value) * (HEIGHT - BOTTOM - 8);
     for (const level of [0, 0.25, 0.5, 0.75, 1]) {
-      svg.append(element("line", { x1: LEFT, x2: WIDTH, y1: y(level), y2: y(level), stroke: "currentColor", opacity: 0.2 }));
+      const across = { x1: LEFT, x2: WIDTH, y1: y(level), y2: y(level), stroke: "currentColor", opacity: 0.2 };
+      svg.append(element("line", across));
       svg.append(element("text", { x: LEFT - 8, y: y(level) + 4, "text-anchor": "end" }, `${100 * level}%`));
     }
     const slot = (WIDTH - LEFT) / LOGITS.length;
     const bar = (kind, at, from, width) => {
       const top = y(found[kind][at]);
-      return element("rect", { class: kind, x: LEFT + slot * (at + from), y: top, width: slot * width, height: y(0) - top });
+      const size = { width: slot * width, height: y(0) - top };
+      return element("rect", { class: kind, x: LEFT + slot * (at + from), y: top, ...size });
     };
     LOGITS.forEach((_, at) => {
       svg.append(bar("hard", at, 0.12, 0.36), bar("soft", at, 0.52, 0.36), bar("p", at, 0.06, 0.88));
@@ -77,8 +79,10 @@
 
   function table(found) {
     const row = (cell, values) => element("tr", {}, ...values.map((value) => element(cell, {}, value)));
-    const rows = LOGITS.map((_, at) => row("td", [`${at + 1}`, ...Object.keys(KINDS).map((kind) => found[kind][at].toFixed(4))]));
-    return element("table", {}, element("thead", {}, row("th", ["token", ...Object.values(KINDS)])), element("tbody", {}, ...rows));
+    const values = (at) => Object.keys(KINDS).map((kind) => found[kind][at].toFixed(4));
+    const head = element("thead", {}, row("th", ["token", ...Object.values(KINDS)]));
+    const body = element("tbody", {}, ...LOGITS.map((_, at) => row("td", [`${at + 1}`, ...values(at)])));
+    return element("table", {}, head, body);
   }
 
   function inWords(found, { rule }) {

@@ -55,6 +55,7 @@ def page_of(tmp_path, text):
         ("```yaml\n- kind: lower\n  texts: [Less.]\n```", "lower"),
         ("Run `autodeco train --modle x` first.", "modle"),
         ("<!-- not run: needs a server -->\n```\ncurl http://127.0.0.1\nautodeco serve\n```", "model"),
+        ("<!-- not run: needs a server -->\n```\nautodeco doctor\n```", "excuse"),
         ("<!-- not run: needs a server -->\n```python\nfrom import client\n```", "invalid syntax"),
     ],
 )
