@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +23,7 @@ _MODULE_PAGES = {"objectives": "reference/objectives.md"}
 
 _EXAMPLES = re.compile(r"^Examples:\n((?: {2}.*\n)+)", re.MULTILINE)
 _SOURCE_LINK = re.compile(r"\]\(\.\./src/(autodeco/(\w+)/\w+)\.py\)")
+_FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.+?)\\[)\]]</\1>', re.DOTALL)
 _ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):(?=<code>)")
 
 
@@ -39,8 +41,8 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Takes the roles of reStructuredText, which docstrings have for editors, out of the text."""
-    return _ROLE.sub("", content)
+    """Makes MathML of formulas; takes the roles of reStructuredText, which docstrings have for editors, out."""
+    return _FORMULA.sub(_as_mathml, _ROLE.sub("", content))
 
 
 def command_line_reference() -> str:
@@ -53,6 +55,13 @@ def command_line_reference() -> str:
 def _as_code(examples: re.Match[str]) -> str:
     lines = [html.unescape(line[2:]) for line in examples[1].splitlines()]
     return "\n".join(["**Examples**:", "", "```bash", *lines, "```", ""])
+
+
+def _as_mathml(formula: re.Match[str]) -> str:
+    text = html.unescape(formula[2]).strip()
+    if formula[1] == "span":
+        return convert(text)
+    return f'<div style="overflow-x: auto; padding: .4em 0">{convert(text, display="block")}</div>'  # on narrow screens
 
 
 def _reference_link(link: re.Match[str]) -> str:

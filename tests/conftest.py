@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when Transformers is imported: a hub that is not there is not asked
@@ -45,6 +47,17 @@ def benchmark_data() -> Path:
     if not BENCHMARK_DATA.is_dir():
         pytest.skip(f"the benchmarks' problems are not at {BENCHMARK_DATA} (AUTODECO_TEST_DATA names another folder)")
     return BENCHMARK_DATA
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation site, built once, with warnings as errors."""
+    pytest.importorskip("mkdocs", reason="MkDocs is not installed (extra 'dev')")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
 
 
 @pytest.fixture(autouse=True)
