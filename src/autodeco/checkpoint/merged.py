@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def merge(
     return 0
 
 
-@contextmanager
+@contextlib.contextmanager
 def folded_base(base: BaseFiles, adapter: StoredAdapter, near: Path) -> Iterator[BaseFiles]:
     """A base model with an adapter added to its weights, as a folder that is there within this context.
 
@@ -109,12 +109,11 @@ def folded_base(base: BaseFiles, adapter: StoredAdapter, near: Path) -> Iterator
         MissingDependencyError: PEFT is not installed.
         RunFolderError: the disk is full.
     """
-    near.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=f".{near.name}.", dir=near.absolute().parent) as name,
-        disk_errors_named(near),
-    ):
-        folder = Path(name)
+    beside = near.absolute().parent
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(disk_errors_named(near))
+        beside.mkdir(parents=True, exist_ok=True)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{near.name}.", dir=beside)))
         check_space(folder, sum(shard.nbytes for shard in base.shards()), "the base model with its adapter")
         model = folded(load_weights(base.folder, base.source.name, dtype="auto"), adapter)
         model.save_pretrained(folder)

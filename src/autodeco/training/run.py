@@ -227,12 +227,13 @@ def _tokenize(config: TrainingConfig, source: str, tokenizer: Any, ends: set[int
 
 
 def _load_model(config: TrainingConfig, adapt: Callable[[Any], None] | None) -> AutoDecoForCausalLM:
+    heads = load_heads(config.heads) if config.heads else None  # before the base: seconds, where it may take minutes
     base = load_base(config.model, revision=config.model_revision, dtype=config.dtype)
     if adapt is not None:
         adapt(base)
     return AutoDecoForCausalLM.from_base(
         base,
-        heads=load_heads(config.heads) if config.heads else None,
+        heads=heads,
         revision=config.model_revision,
         temperature_head=config.temperature_head,
         top_p_head=config.top_p_head,
