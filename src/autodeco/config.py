@@ -32,6 +32,8 @@ class AutoDecoConfig:
         min_temperature: logits are never divided by less than this; 0.01 in the released code.
         base_model_name_or_path: hub id or folder of the base model.
         base_model_revision: hub revision of the base model, if one was asked for.
+        adapter_sha256: of the LoRA adapter's weights that the heads were trained with and are saved beside; ``None``
+            for heads of the base as it is.
         autodeco_version: version of this package that wrote the configuration.
 
     Raises:
@@ -49,6 +51,7 @@ class AutoDecoConfig:
     min_temperature: float = 0.01
     base_model_name_or_path: str | None = None
     base_model_revision: str | None = None
+    adapter_sha256: str | None = None
     autodeco_version: str = __version__
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ _EXTRAS = {
     "demo": "autodeco demo and the bundled model",
     "tasks": "the benchmarks' problems and scorers",
     "report": "figures of autodeco report",
+    "lora": "a LoRA adapter trained with the heads",
     "serve": "autodeco serve on Transformers",
     "vllm": "autodeco serve and rollouts on vLLM",
     "tensorboard": "training curves in TensorBoard",

@@ -78,8 +78,13 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
 
         Raises:
             ModelNotFoundError: ``base`` is neither a folder nor a hub id that can be loaded.
-            CheckpointError: the heads are of another hidden or vocabulary size.
+            CheckpointError: the heads are of another hidden or vocabulary size, or were trained with an adapter.
         """
+        if heads is not None and heads.config.adapter_sha256 is not None:
+            raise CheckpointError(
+                "these heads were trained together with a LoRA adapter, and mean nothing without it. from_pretrained "
+                "loads both; 'autodeco merge' makes one model of base, adapter and heads."
+            )
         if isinstance(base, nn.Module):
             model, name = base, getattr(base.config, "_name_or_path", None) or None
         else:
@@ -122,11 +127,13 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
     def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:
         """Writes the heads (not the base) as a folder of a few MB: configuration, safetensors, model card.
 
+        A LoRA adapter on the base, trained with the heads, is written beside them.
+
         Transformers' own keyword arguments (``max_shard_size``, ``state_dict``, ...) are accepted and have no effect.
         """
-        from autodeco.checkpoint import save_heads
+        from autodeco.checkpoint import save_heads, saved_adapter
 
-        save_heads(self.decoding_heads, save_directory)
+        save_heads(self.decoding_heads, save_directory, saved_adapter(self))
 
     def push_to_hub(self, repo_id: str, *, max_shard_size: Any = None, **kwargs: Any) -> Any:
         """Uploads the heads, their configuration and model card to a hub repository, as Transformers does a model.
@@ -136,9 +143,9 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             max_shard_size: accepted as in Transformers, and of no effect.
             **kwargs: ``commit_message``, ``private``, ``token``, ``revision``, ``create_pr``, ``tags``, ...
         """
-        from autodeco.checkpoint import push_heads
+        from autodeco.checkpoint import push_heads, saved_adapter
 
-        return push_heads(self.decoding_heads, repo_id, **kwargs)
+        return push_heads(self.decoding_heads, repo_id, adapter=saved_adapter(self), **kwargs)
 
     def forward(self, *args: Any, objective: Callable[..., ObjectiveOutput] | None = None, **kwargs: Any) -> Any:
         """Runs the base model and shapes its logits, or computes a training objective.
@@ -239,7 +246,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             self.heads_enabled = before
 
     def lm_head_inputs(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor:
-        """Runs the frozen base up to, not including, its ``lm_head``: what the heads are trained on.
+        """Runs the base up to, not including, its ``lm_head``: what the heads are trained on.
 
         Args:
             input_ids: ``[B, S]``.
@@ -247,9 +254,10 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             **kwargs: for the base model.
 
         Returns:
-            Hidden states ``[B, S, H]``, without gradient.
+            Hidden states ``[B, S, H]``, without gradient unless parameters of the base (an adapter's) require one.
         """
-        with torch.no_grad():
+        trained = any(parameter.requires_grad for parameter in self.base_model.parameters())
+        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
             output = self.base_model(
                 input_ids=input_ids, attention_mask=attention_mask, use_cache=False, return_dict=True, **kwargs
             )

@@ -9,9 +9,10 @@ import pytest
 import yaml
 from huggingface_hub import CommitInfo, ModelCard
 
-from autodeco import AutoDecoConfig, DecodingHeads
+from autodeco import AutoDecoConfig, AutoDecoForCausalLM, DecodingHeads
 from autodeco.checkpoint import load_heads, push_heads
 from autodeco.checkpoint.model_card import heads_card, merged_card
+from tests.adapters import adapted_model
 from tests.checkpoint.conftest import assert_same_tensors
 
 
@@ -76,3 +77,14 @@ def test_card(name: str | None) -> None:
         code = text.split("```python\n")[1].split("```")[0]
         compile(code, "card", "exec")
         assert len(code.splitlines()) <= 7
+
+
+def test_an_adapter_is_uploaded_with_the_heads(
+    uploads: list[dict[str, object]], tmp_path: Path, base_folder: Path
+) -> None:
+    adapted_model(base_folder).push_to_hub("name", tags=["math"])
+    files = ["README.md", "adapter_config.json", "adapter_model.safetensors", "autodeco_config.json",
+             "autodeco_heads.safetensors"]  # fmt: skip
+    assert uploads[-1]["sent"] == sorted(uploads[-1]["allow_patterns"]) == files
+    assert "LoRA adapter beside them" in (tmp_path / "sent" / "README.md").read_text()
+    AutoDecoForCausalLM.from_pretrained(tmp_path / "sent")

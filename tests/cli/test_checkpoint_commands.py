@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from autodeco import AutoDecoForCausalLM
 from autodeco.checkpoint import load_heads
 from autodeco.cli import convert, inspect, merge, split
 from autodeco.errors import CheckpointError, ConfigError
+from tests.adapters import adapted_model
 from tests.checkpoint.conftest import all_tensors, assert_same_tensors
 
 app = typer.Typer()
@@ -104,3 +106,16 @@ def test_help_prints_examples_line_by_line(command: str) -> None:
     examples = lines[lines.index("Examples:") + 1 :]
     assert examples[0].startswith(f"autodeco {command} ")
     assert sum(line.startswith(f"autodeco {command} ") for line in examples) >= 2
+
+
+def test_heads_with_an_adapter(tmp_path: Path, base_folder: Path) -> None:
+    folder = tmp_path / "adapted"
+    adapted_model(base_folder).save_pretrained(folder)
+    assert re.search(
+        r"LoRA adapter +4,\d+ \(0\.02 MB\), rank 4, alpha 8, on down_proj, gate_proj", run("inspect", folder).output
+    )
+    assert json.loads(run("inspect", folder, "--json").output)["adapter"]["rank"] == 4
+    assert "hard-linked" not in run("merge", "--heads", folder, "--output", tmp_path / "merged").output
+    assert "not recorded" in run("inspect", tmp_path / "merged").output
+    (folder / "adapter_model.safetensors").unlink()
+    assert "adapter_model.safetensors is missing" in run("inspect", folder, status=1).output.replace("\n", "")

@@ -235,3 +235,38 @@ def test_keep_lets_commands_move_and_holds_what_is_not_commanded():
         own, start = fused.end_to_end(heads, *plain), fused.end_to_end(starting, *plain)
         moved[keep] = float((own.temperature - start.temperature).abs().mean())
     assert moved[10.0] < moved[0.0] / 3, moved
+
+
+def test_with_an_adapter_all_rows_are_kept_at_the_bases_own_distribution_and_starting_heads_read_the_base():
+    heads, hidden, weight, labels, asked = make_case()
+    starting = make_case()[0].requires_grad_(False)
+    before = hidden + 0.1 * torch.randn_like(hidden)
+    settings = {"asked": asked, "decoding": fused.end_to_end, "starting_heads": starting}
+    settings["weights"] = ControlWeights(decoding=0, ranking=0, hold=0, absolute=0, keep=4, base=3)
+    adapted = hidden.clone().requires_grad_()
+    output = control(heads, adapted, weight, labels, base_hidden_states=before, **settings)
+
+    own, base = ((states @ weight.T).log_softmax(-1) for states in (hidden, before))
+    divergences = (base.exp() * (base - own)).sum(-1)[:, :-1]
+    counted = labels[:, 1:] != -100
+    expected = 3 * torch.stack([divergences[row][counted[row]].mean() for row in range(8)]).mean()
+    for row in (0, 4):
+        given = weight, labels[row : row + 1]
+        new = fused.end_to_end(heads, hidden[row : row + 1], *given)
+        old = fused.end_to_end(starting, before[row : row + 1], *given)
+        for head in ("temperature", "top_p"):
+            expected = expected + 4 * (getattr(new, head) - getattr(old, head)).square().mean() / 2
+    torch.testing.assert_close(output.loss.detach(), expected)
+    output.loss.backward()
+    assert adapted.grad[:, :-1][counted].abs().sum(-1).min() > 0
+
+
+def test_command_losses_reach_the_hidden_states_through_the_heads():
+    heads, hidden, weight, labels, asked = make_case()
+    weights = ControlWeights(decoding=0)
+    own = hidden.clone().requires_grad_()
+    control(heads, own, weight, labels, asked=asked, weights=weights, decoding=fused.end_to_end).loss.backward()
+    commanded = asked.commanded.unsqueeze(1) & (labels[:, 1:] != -100)
+    assert own.grad[:, :-1][commanded].abs().sum() > 0
+    # Without a command nothing moves: means are compared with sg(m_0).
+    assert not own.grad[~asked.commanded].any()

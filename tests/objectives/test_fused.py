@@ -178,6 +178,53 @@ def test_gradients_of_real_heads(backend, objective, statistics, temperature_fea
     assert_same(expected, found, tolerance=1e-5)
 
 
+@pytest.mark.parametrize("objective", ["released", "end_to_end"])
+@pytest.mark.parametrize("features", [False, True])
+def test_gradients_that_reach_the_hidden_states(backend, objective, features, monkeypatch):
+    monkeypatch.setattr(fused, "_HEADS_CHUNK", 5)  # several chunks, the last one short
+    config = {"statistics_features": features, "temperature_features": features}
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=8, vocab_size=700, mlp_hidden_size=16, **config))
+    hidden, weight = torch.randn(2, 7, 8), torch.randn(700, 8)
+    labels = torch.randint(0, 700, (2, 7))
+    labels[0, :3] = -100
+    found = []
+    for module, dtype in ((eager, torch.float64), (fused, torch.float32)):
+        own = hidden.to(dtype).requires_grad_()
+        output = getattr(module, objective)(copy.deepcopy(heads).to(dtype), own, weight.to(dtype), labels)
+        (3 * output.loss).backward()
+        found.append(own.grad.double())
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5 * float(found[0].abs().max()))
+    assert found[0][0, 2:-1].abs().sum(-1).min() > 0
+    assert not found[1][:, -1].any()  # the last position has no next token
+    assert not found[1][0, :2].any()  # nor do those before an ignored one
+
+
+@pytest.mark.parametrize("objective", ["released", "end_to_end"])
+def test_the_gradient_by_hidden_states_is_that_of_finite_differences_with_logits_held(objective):
+    """The logits are given: only what the heads read is moved."""
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=6, vocab_size=50, mlp_hidden_size=16)).double()
+    hidden, weight = torch.randn(1, 4, 6, dtype=torch.float64), torch.randn(50, 6, dtype=torch.float64)
+    labels = torch.randint(0, 50, (1, 4))
+    with torch.no_grad():  # P takes T and the statistics as given, which a finite difference cannot
+        heads.top_p_head.mlp[0].weight[:, 6:] = 0
+
+    def loss(read):
+        def lm_head(_):
+            return hidden[0, :-1] @ weight.T
+
+        return getattr(fused, objective)(heads, read, lm_head, labels).loss
+
+    read = hidden.clone().requires_grad_()
+    loss(read).backward()
+    expected = torch.zeros_like(hidden)
+    for place in range(hidden.numel()):
+        step = torch.zeros(hidden.numel(), dtype=torch.float64)
+        step[place] = 1e-5
+        step = step.view_as(hidden)
+        expected.view(-1)[place] = (loss(hidden + step) - loss(hidden - step)) / 2e-5
+    torch.testing.assert_close(read.grad, expected, rtol=1e-4, atol=1e-7)
+
+
 def row(logits, temperature, dtype=torch.float32):
     shifted = (logits - logits.amax(-1, keepdim=True)).to(dtype)
     temperature = temperature.double()

@@ -1,5 +1,6 @@
 """Saving, loading, merging and converting checkpoints, in this project's layouts and the released ones."""
 
+from autodeco.checkpoint.adapter import saved_adapter
 from autodeco.checkpoint.base import load_base
 from autodeco.checkpoint.conversion import convert
 from autodeco.checkpoint.heads import load_heads, save_heads
@@ -20,5 +21,6 @@ __all__ = [
     "merge",
     "push_heads",
     "save_heads",
+    "saved_adapter",
     "split",
 ]

@@ -59,6 +59,11 @@ def convert(
     if found.layout is target:
         raise CheckpointError(f"'{source}' is in the layout '{target}' already; copy the folder instead.")
     found.checked_tensors()
+    if found.config.adapter_sha256 is not None:
+        raise CheckpointError(
+            f"'{source}' holds a LoRA adapter beside its heads, which belongs into the base's weights first: 'autodeco "
+            f"merge --heads {source} --output FOLDER' puts it there, and that folder can be converted."
+        )
     if target is Layout.HEADS:
         write_heads(found, output)
         return

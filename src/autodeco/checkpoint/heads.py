@@ -6,7 +6,7 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +14,8 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from autodeco.checkpoint.layout import (
+    ADAPTER_CONFIG,
+    ADAPTER_FILE,
     CONFIG,
     HEAD_TENSOR,
     HEADS_CONFIG,
@@ -33,6 +35,9 @@ from autodeco.errors import CheckpointError
 from autodeco.files import atomic_write_bytes, atomic_write_text
 from autodeco.heads import DecodingHeads
 from autodeco.version import __version__
+
+if TYPE_CHECKING:
+    from autodeco.checkpoint.adapter import SavedAdapter
 
 
 @dataclass(frozen=True)
@@ -98,14 +103,15 @@ class StoredHeads:
         return recorded if same else resolved
 
 
-def save_heads(heads: DecodingHeads, folder: str | Path) -> None:
-    """Writes heads in this project's layout: configuration, safetensors, model card.
+def save_heads(heads: DecodingHeads, folder: str | Path, adapter: SavedAdapter | None = None) -> None:
+    """Writes heads in this project's layout: configuration, safetensors, model card; PEFT's two files of an adapter.
 
     Each file is replaced atomically; tensors are kept in the dtype they have (float32 after loading or training).
 
     Args:
         heads: the heads.
         folder: made if need be; other files in it are left alone.
+        adapter: the one that the heads were trained with, if any.
 
     Raises:
         CheckpointError: a weight is NaN or infinite: what is in the folder is left as it is.
@@ -116,7 +122,11 @@ def save_heads(heads: DecodingHeads, folder: str | Path) -> None:
     problems = head_problems(heads.config, tensors)
     if problems:
         raise CheckpointError(f"{folder / HEADS_FILE} was not written: {'; '.join(problems)}.")
-    config = dataclasses.replace(heads.config, autodeco_version=__version__)
+    digest = None if adapter is None else adapter.sha256
+    config = dataclasses.replace(heads.config, adapter_sha256=digest, autodeco_version=__version__)
+    if adapter is not None:
+        atomic_write_bytes(folder / ADAPTER_FILE, adapter.weights)
+        atomic_write_bytes(folder / ADAPTER_CONFIG, adapter.config)
     atomic_write_bytes(folder / HEADS_FILE, to_safetensors(tensors, metadata={"format": "pt"}))
     write_config_and_card(config, folder)
 

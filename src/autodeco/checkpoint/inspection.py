@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from autodeco.checkpoint.heads import find_heads, head_problems
+from autodeco.checkpoint.adapter_files import find_adapter
+from autodeco.checkpoint.heads import StoredHeads, find_heads, head_problems
 from autodeco.checkpoint.layout import (
     CONFIG,
     HEAD_TENSOR,
@@ -25,6 +26,7 @@ from autodeco.checkpoint.released import base_config
 from autodeco.checkpoint.shards import StoredTensor
 from autodeco.checkpoint.source import Source, read_json
 from autodeco.config import AutoDecoConfig
+from autodeco.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,25 @@ class TensorSummary:
 
 
 @dataclass(frozen=True)
+class AdapterSummary:
+    """A LoRA adapter beside the heads.
+
+    Attributes:
+        rank: of each layer's change.
+        alpha: its scale is ``alpha / rank``.
+        targets: last parts of the adapted layers' names.
+        parameters: number of its weights.
+        nbytes: their size on disk.
+    """
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
+    parameters: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
 class Inspection:
     """What :func:`inspect` found.
 
@@ -61,10 +82,11 @@ class Inspection:
         base_model: the base model as recorded.
         config: the heads' configuration.
         tensors: the head tensors.
+        adapter: the one beside them that they were trained with, if any, and if it is sound.
         base_parameters: number of base weights in the checkpoint.
         base_bytes: their size.
         base_dtypes: bytes of each dtype among them; empty for weights that are on a hub only.
-        problems: what keeps the heads from being loaded; empty if nothing does.
+        problems: what keeps heads and adapter from being loaded; empty if nothing does.
     """
 
     name: str
@@ -73,6 +95,7 @@ class Inspection:
     base_model: str | None = None
     config: AutoDecoConfig | None = None
     tensors: tuple[TensorSummary, ...] = ()
+    adapter: AdapterSummary | None = None
     base_parameters: int | None = None
     base_bytes: int | None = None
     base_dtypes: dict[str, int] = field(default_factory=dict)
@@ -99,7 +122,8 @@ class Inspection:
 def inspect(path_or_id: str | Path, revision: str | None = None) -> Inspection:
     """Looks into a checkpoint of any layout; only head tensors are read, base weights by their headers.
 
-    Heads with wrong shapes or NaN are reported in ``problems`` rather than raised, so that they can be looked at.
+    Heads with wrong shapes or NaN, and a missing or damaged adapter, are reported in ``problems`` rather than raised,
+    so that the rest can be looked at.
 
     Raises:
         ModelNotFoundError: nothing was found.
@@ -118,13 +142,36 @@ def inspect(path_or_id: str | Path, revision: str | None = None) -> Inspection:
         return found
     heads = find_heads(source)
     tensors = heads.tensors()
+    adapter, problems = _adapter(heads)
     return dataclasses.replace(
         found,
         base_model=heads.base_name,
         config=heads.config,
         tensors=tuple(_summary(heads.stored[name], tensors[name]) for name in sorted(tensors)),
-        problems=tuple(head_problems(heads.config, tensors)),
+        adapter=adapter,
+        problems=(*head_problems(heads.config, tensors), *problems),
     )
+
+
+def _adapter(heads: StoredHeads) -> tuple[AdapterSummary | None, list[str]]:
+    """The adapter beside the heads, and what is wrong with it."""
+    try:
+        stored = find_adapter(heads)
+        if stored is None:
+            return None, []
+        stored.tensors()
+    except CheckpointError as error:
+        return None, [str(error)]
+    tensors, targets = stored.stored.values(), stored.config["target_modules"]
+    names = [targets] if isinstance(targets, str) else targets  # a string is a pattern
+    summary = AdapterSummary(
+        rank=stored.config["r"],
+        alpha=stored.config["lora_alpha"],
+        targets=tuple(sorted({name.rpartition(".")[2] for name in names})),
+        parameters=sum(tensor.numel for tensor in tensors),
+        nbytes=sum(tensor.nbytes for tensor in tensors),
+    )
+    return summary, []
 
 
 def _base_sizes(source: Source, layout: Layout) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from autodeco.errors import CheckpointError
 
 HEADS_CONFIG = "autodeco_config.json"
 HEADS_FILE = "autodeco_heads.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"  # both of PEFT's
+ADAPTER_FILE = "adapter_model.safetensors"
 SINGLE_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 CONFIG = "config.json"

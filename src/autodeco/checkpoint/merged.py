@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from autodeco.checkpoint import auto_class
+from autodeco.checkpoint.adapter import folded, require_peft
+from autodeco.checkpoint.adapter_files import StoredAdapter, find_adapter
+from autodeco.checkpoint.base import load_weights
 from autodeco.checkpoint.base_files import (
     BASE_GENERATION_CONFIG,
     GENERATION_CONFIG,
@@ -24,6 +29,7 @@ from autodeco.checkpoint.shards import Advance, StoredTensor, write_shard
 from autodeco.checkpoint.source import Source, to_json
 from autodeco.config import AutoDecoConfig
 from autodeco.errors import CheckpointError
+from autodeco.files import check_space, disk_errors_named
 from autodeco.version import __version__
 
 # Called with the bytes dealt with so far and the bytes in all.
@@ -45,6 +51,10 @@ def merge(
     Base shards are hard-linked where the file system allows it and copied otherwise; no weight is loaded, so memory
     does not grow with the model. Plain Transformers still loads the result as the base model.
 
+    A LoRA adapter that the heads were trained with is added to the base's weights: these are loaded then, and written
+    anew in their own precision, to which the sums are rounded. Such a checkpoint records no base model, because it is
+    the only one that its heads are for.
+
     Args:
         base: hub id, folder or ``"smollm2-135m"``; ``None`` takes the one that the heads record.
         heads: checkpoint in any layout that holds heads.
@@ -60,11 +70,13 @@ def merge(
     Raises:
         ModelNotFoundError: base or heads were not found.
         CheckpointError: a file is damaged, the base has no safetensors weights or has heads already, or sizes differ.
+        MissingDependencyError: the heads have an adapter, and PEFT is not installed.
         RunFolderError: ``output`` exists, or the disk is full.
     """
     check_new(output)
     found = find_heads(Source.open(heads, heads_revision))
     found.checked_tensors()
+    adapter = find_adapter(found)
     if base is None:
         name, base_revision = recorded_base(found), base_revision or found.config.base_model_revision
     else:
@@ -74,7 +86,42 @@ def merge(
     config = dataclasses.replace(
         found.config, base_model_name_or_path=name, base_model_revision=base_revision, autodeco_version=__version__
     )
-    return write_merged(files, found, config, Path(output), link=link, progress=progress)
+    if adapter is None:
+        return write_merged(files, found, config, Path(output), link=link, progress=progress)
+    require_peft()  # before weights are loaded
+    files.check_fits(config, found.label)
+    with folded_base(files, adapter, near=Path(output)) as adapted:
+        write_merged(adapted, found, config, Path(output), progress=progress)  # linked: scratch is on the same disk
+    return 0
+
+
+@contextlib.contextmanager
+def folded_base(base: BaseFiles, adapter: StoredAdapter, near: Path) -> Iterator[BaseFiles]:
+    """A base model with an adapter added to its weights, as a folder that is there within this context.
+
+    Args:
+        base: the base model.
+        adapter: as :func:`autodeco.checkpoint.adapter_files.find_adapter` gives it.
+        near: the folder is made beside this one.
+
+    Raises:
+        CheckpointError: a file is damaged, or the adapter is of another base.
+        MissingDependencyError: PEFT is not installed.
+        RunFolderError: the disk is full.
+    """
+    beside = near.absolute().parent
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(disk_errors_named(near))
+        beside.mkdir(parents=True, exist_ok=True)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{near.name}.", dir=beside)))
+        check_space(folder, sum(shard.nbytes for shard in base.shards()), "the base model with its adapter")
+        model = folded(load_weights(base.folder, base.source.name, dtype="auto"), adapter)
+        model.save_pretrained(folder)
+        base.copy_small_files(folder)
+        _write(folder / CONFIG, base.config)
+        if base.generation_config is not None:
+            _write(folder / GENERATION_CONFIG, base.generation_config)
+        yield BaseFiles.open(Source(base.source.name, folder), Layout.BASE)
 
 
 def split(
@@ -91,7 +138,7 @@ def split(
     Args:
         merged: the checkpoint.
         output_heads: folder to make for the heads, in this project's layout.
-        output_base: folder to make for the base model, as it was before merging.
+        output_base: folder to make for the base model, as it was before merging; with the adapter, if one was added.
         revision: hub revision of the checkpoint.
         link: whether base shards may be hard-linked.
         progress: called with bytes dealt with and bytes in all.
@@ -152,11 +199,16 @@ def write_merged(
 ) -> int:
     """Writes a merged checkpoint of parts that were found; see :func:`merge`."""
     base.check_fits(config, heads.label)
+    section = config
+    if config.adapter_sha256 is not None:
+        section = dataclasses.replace(
+            config, base_model_name_or_path=None, base_model_revision=None, adapter_sha256=None
+        )
     shards = base.shards()
     with new_folder(output) as folder:
         write_shard(folder / HEADS_FILE, heads.stored)
         write_index(folder, {**{shard.name: shard.tensors for shard in shards}, HEADS_FILE: heads.stored})
-        values = {**base.config, "architectures": [f"AutoDeco{base.architecture}"], SECTION: config.to_dict()}
+        values = {**base.config, "architectures": [f"AutoDeco{base.architecture}"], SECTION: section.to_dict()}
         _write(folder / CONFIG, auto_class.with_auto_class(values))
         (folder / auto_class.FILE).write_text(auto_class.SOURCE, encoding="utf-8")
         _write(folder / GENERATION_CONFIG, neutral_generation_values(base))

@@ -6,6 +6,8 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autodeco.checkpoint.adapter import put_adapter, require_peft
+from autodeco.checkpoint.adapter_files import find_adapter
 from autodeco.checkpoint.auto_class import is_ours
 from autodeco.checkpoint.base import load_base, load_weights
 from autodeco.checkpoint.heads import StoredHeads, build_heads, find_heads
@@ -37,11 +39,15 @@ def load_model(
 
     Raises:
         ModelNotFoundError: the checkpoint or its base was not found.
-        CheckpointError: a file is damaged, or heads and base do not belong together.
+        CheckpointError: a file is damaged, or heads, their adapter and base do not belong together.
+        MissingDependencyError: the heads have an adapter, and PEFT is not installed.
     """
     source = Source.open(path_or_id, revision)
     found = find_heads(source)
     heads = build_heads(found)  # before the base: seconds, where the base may take minutes
+    adapter = find_adapter(found)
+    if adapter is not None:
+        require_peft()
     if base_model is not None:
         warn_of_other_base(found, str(base_model))
         base = load_base(base_model, **kwargs)
@@ -49,6 +55,8 @@ def load_model(
         base = _load_own_base(found, **kwargs)
     else:
         base = load_base(recorded_base(found), revision=found.config.base_model_revision, **kwargs)
+    if adapter is not None:
+        put_adapter(base, adapter)
     try:
         return attach_heads(base, heads)
     except CheckpointError as error:

@@ -12,8 +12,7 @@ _HEADS = """\
 # Decoding heads for {title}
 
 AutoDeco heads ([paper](https://arxiv.org/abs/2510.26697)): {what}
-the base model's last hidden state, {values} to sample each token with. The base model's weights are not in here and
-are not changed.
+the base model's last hidden state, {values} to sample each token with. {weights}
 
 ```python
 from autodeco import AutoDecoForCausalLM
@@ -29,10 +28,15 @@ Sample at temperature 1 and top-p 1 (the default here): the heads apply their ow
 the learned one; greedy decoding is that of the base model.
 """
 
+_WEIGHTS = "The base model's weights are not in here and\nare not changed."
+_ADAPTED_WEIGHTS = """They were trained together with
+the LoRA adapter beside them (PEFT's `adapter_model.safetensors`), which is loaded with them. The base model's weights
+are not in here."""
+
 _MERGED = """\
 # {title} with decoding heads
 
-The weights of {base}, unchanged, and AutoDeco heads beside them
+The weights of {base}, {merged_weights}, and AutoDeco heads beside them
 ([paper](https://arxiv.org/abs/2510.26697)): {what}
 the base model's last hidden state, {values} to sample each token with.
 
@@ -74,6 +78,7 @@ def _front_matter(config: AutoDecoConfig, relation: str | None, tags: Sequence[s
 
 
 def _filled(template: str, config: AutoDecoConfig) -> str:
+    adapted = config.adapter_sha256 is not None
     both = config.temperature_head and config.top_p_head
     name = config.base_model_name_or_path
     base = (name if _is_hub_id(name) else Path(name).name) if name else None
@@ -82,6 +87,8 @@ def _filled(template: str, config: AutoDecoConfig) -> str:
         base=base or "the base model",
         tokenizer=name if _is_hub_id(name) else "path/or/id/of/the/base/model",
         what="two small networks that predict, from" if both else "a small network that predicts, from",
+        weights=_ADAPTED_WEIGHTS if adapted else _WEIGHTS,
+        merged_weights="with a LoRA adapter added to them" if adapted else "unchanged",
         values="the temperature and top-p" if both else "the temperature" if config.temperature_head else "the top-p",
     )
 

@@ -18,9 +18,9 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     revision: Annotated[str | None, typer.Option(help="Hub revision.")] = None,
 ) -> None:
-    """Show a checkpoint's layout, base model, sizes, and the health of its heads.
+    """Show a checkpoint's layout, base model, sizes, and the health of its heads and their LoRA adapter.
 
-    Exits with status 1 if the heads could not be loaded as they are.
+    Exits with status 1 if they could not be loaded as they are.
 
     \b
     Examples:
@@ -69,6 +69,10 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
             ("vocabulary", "not recorded" if found.config.vocab_size is None else f"{found.config.vocab_size:,}"),
             ("head weights", f"{found.head_parameters:,} ({_size(found.head_bytes)})"),
         ]
+    if (adapter := found.adapter) is not None:
+        size = f"{adapter.parameters:,} ({_size(adapter.nbytes)})"
+        layers = ", ".join(adapter.targets)
+        facts.append(("LoRA adapter", f"{size}, rank {adapter.rank}, alpha {adapter.alpha:g}, on {layers}"))
     if found.base_bytes is not None:
         number = "" if found.base_parameters is None else f"{found.base_parameters:,} "
         dtypes = f", {', '.join(found.base_dtypes)}" if found.base_dtypes else ""

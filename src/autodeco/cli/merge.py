@@ -23,7 +23,8 @@ def command(
 ) -> None:
     """Put a base model and heads into one folder that inference engines load.
 
-    The base's weights are hard-linked where the disk allows it, and never loaded.
+    The base's weights are hard-linked where the disk allows it, and never loaded. A LoRA adapter that the heads were
+    trained with is added to them: then they are loaded, and written anew.
 
     \b
     Examples:

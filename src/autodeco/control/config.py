@@ -24,7 +24,8 @@ class ControlConfig(TrainingConfig):
     ``batch_size`` counts prompts, each with all its commanded versions; ``eval_data`` are met with validation
     phrasings. Where ``heads`` are given, ``decoding_weight`` is 0 and ``keep_weight`` 10 unless set: trained heads are
     kept as they are without a command. The decoding objective would go on to move them, P towards 1 above all, where a
-    command has no room.
+    command has no room. Where an adapter is trained (``lora_rank``), the base runs at every step, twice: with the
+    adapter, and without it for what is to stay as it was.
     """
 
     commands: Path | None = Field(None, description="own commands, a YAML file; default: the packaged phrasings")
@@ -53,6 +54,16 @@ class ControlConfig(TrainingConfig):
         0.0, ge=0, description="weight of keeping uncommanded rows at the starting heads' T and P"
     )
 
+    lora_rank: int = Field(0, ge=0, description="rank of a LoRA adapter trained with the heads; 0: frozen base")
+    lora_alpha: float = Field(16.0, gt=0, description="the adapter's change is scaled by lora_alpha / lora_rank")
+    lora_targets: Literal["all-linear"] | list[str] = Field(
+        "all-linear", description="adapted layers, by the last parts of their names; all-linear: all but lm_head"
+    )
+    lora_learning_rate: float = Field(1e-4, gt=0, le=1, description="peak learning rate of the adapter")
+    base_weight: float = Field(
+        10.0, ge=0, description="weight of keeping the adapted base's token distribution at the frozen base's"
+    )
+
     learning_rate: float = Field(1e-3, gt=0, le=1, description="peak learning rate of AdamW")
     batch_size: int = Field(4, ge=1, description="prompts a device and micro-step, each with all its versions")
     gradient_accumulation: int = Field(2, ge=1, description="micro-steps an optimiser step")
@@ -71,6 +82,21 @@ class ControlConfig(TrainingConfig):
     @classmethod
     def _trained_heads_are_kept(cls, values: Any) -> Any:
         return {**_WITH_HEADS, **values} if isinstance(values, dict) and values.get("heads") is not None else values
+
+    @model_validator(mode="before")
+    @classmethod
+    def _adapted_states_are_not_stored(cls, values: Any) -> Any:
+        adapted = isinstance(values, dict) and values.get("lora_rank")
+        return {"hidden_state_store": "off", **values} if adapted else values
+
+    @model_validator(mode="after")
+    def _stores_only_what_stays(self) -> ControlConfig:
+        if self.lora_rank and self.hidden_state_store != "off":
+            raise ValueError(
+                "lora_rank trains an adapter on the base, whose hidden states change at every step: hidden_state_store "
+                "must be off"
+            )
+        return self
 
     @model_validator(mode="after")
     def _keeps_what_is_there(self) -> ControlConfig:
@@ -100,6 +126,7 @@ class ControlConfig(TrainingConfig):
             hold=self.hold_weight,
             absolute=self.absolute_weight,
             keep=self.keep_weight,
+            base=self.base_weight,
         )
 
 

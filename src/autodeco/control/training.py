@@ -1,21 +1,19 @@
-"""A control training run: rollouts with commands → hidden states of the frozen base → ranking → heads."""
+"""A control training run: rollouts with commands → hidden states of the base → ranking → heads, and a LoRA adapter."""
 
 from __future__ import annotations
 
-import copy
 import functools
 import logging
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor
-
+from autodeco.checkpoint.adapter import add_adapter, require_peft
 from autodeco.control.commands import digest, load_commands
 from autodeco.control.config import ControlConfig
-from autodeco.control.groups import GroupDataset, GroupedData, asked_of, collate_groups, group_rows
+from autodeco.control.groups import GroupDataset, GroupedData, collate_groups, group_rows
+from autodeco.control.trainer import AdapterControlTrainer, ControlTrainer
 from autodeco.control.versions import Versions
 from autodeco.modeling import AutoDecoForCausalLM
-from autodeco.objectives.control import ControlWeights, control
 from autodeco.training.batches import RowDataset
 from autodeco.training.hidden_states import HiddenStateStore, StoredDataset
 from autodeco.training.rows import read_rows
@@ -29,33 +27,8 @@ from autodeco.training.run import (
     train_on,
     trainer_arguments,
 )
-from autodeco.training.trainer import AutoDecoTrainer, Objective
 
 logger = logging.getLogger(__name__)
-
-
-class ControlTrainer(AutoDecoTrainer):
-    """Adds the losses of decoding commands to the decoding objective.
-
-    Args:
-        weights: of the losses.
-        **kwargs: of :class:`AutoDecoTrainer`; its ``objective`` is for uncommanded rows.
-    """
-
-    def __init__(self, *, weights: ControlWeights, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._weights = weights
-        # A resumed run loads its checkpoint later, so these are the starting heads then, too.
-        self._starting_heads = copy.deepcopy(self._autodeco_model.decoding_heads).requires_grad_(False)
-
-    def _objective_of(self, inputs: dict[str, Tensor]) -> Objective:
-        return functools.partial(
-            control,
-            asked=asked_of(inputs),
-            weights=self._weights,
-            decoding=self._objective,
-            starting_heads=self._starting_heads,
-        )
 
 
 def train_control(
@@ -72,10 +45,13 @@ def train_control(
         The result; the heads are in ``config.output``.
 
     Raises:
-        AutoDecoError: bad data, commands, settings or folder; a loss that is not finite; a base model that changed.
+        AutoDecoError: bad data, commands, settings or folder; a loss that is not finite; a base model that changed; an
+            adapter is to be trained, and PEFT is not installed.
     """
     if is_finished(config):
         return finished_result(config, say)
+    if config.lora_rank:
+        require_peft()
     commands = load_commands(config.commands)
     tokenizer, ends, max_length = load_tokenizer(config)
 
@@ -102,13 +78,19 @@ def train_control(
     def make(model: AutoDecoForCausalLM, store: HiddenStateStore | None) -> ControlTrainer:
         of_rows = data.tokens.rows
         rows = RowDataset(of_rows) if store is None else StoredDataset(store, [row.weight for row in of_rows])
-        return ControlTrainer(
+        arguments = {
             **trainer_arguments(config, model, data.tokens, progress=progress, has_eval=eval_data is not None),
-            weights=config.weights,
-            train_dataset=GroupDataset(rows, data.groups),
-            eval_dataset=GroupDataset(RowDataset(eval_data.tokens.rows), eval_data.groups) if eval_data else None,
-            data_collator=collator,
-        )
+            "weights": config.weights,
+            "train_dataset": GroupDataset(rows, data.groups),
+            "eval_dataset": GroupDataset(RowDataset(eval_data.tokens.rows), eval_data.groups) if eval_data else None,
+            "data_collator": collator,
+        }
+        if config.lora_rank:
+            return AdapterControlTrainer(adapter_learning_rate=config.lora_learning_rate, **arguments)
+        return ControlTrainer(**arguments)
+
+    def adapt(base: Any) -> None:
+        add_adapter(base, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)
 
     return train_on(
         config,
@@ -118,6 +100,7 @@ def train_control(
         examples=len(data.groups),
         progress=progress,
         say=say,
+        adapt=adapt if config.lora_rank else None,
         prompts=len(data.groups),
         commands=digest(commands),
     )

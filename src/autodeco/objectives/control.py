@@ -9,18 +9,21 @@ the ``T`` or ``P`` that a head gives at token ``t`` of the completion, ``m_r`` f
 What is the paper's (arXiv 2510.26697): a ranking loss that asks for higher T and P under a high-diversity command than
 under none, and for lower ones under a low-diversity command, on a part of the prompts. What is this project's: that the
 mean over the completion is ranked, the margin, the levels, that the ranking does not move the uncommanded mean, the
-three other losses, and that each is a mean over its own pairs or rows. ``x⁰_t`` is what the starting heads, those that
-training began with, give at token ``t``::
+four other losses, and that each is a mean over its own pairs or rows. ``x⁰_t`` is what the starting heads, those that
+training began with, give at token ``t``; where the base has an adapter that is trained with the heads, ``p_t`` is the
+base's own token distribution with it, ``p⁰_t`` the one without it, and ``x⁰_t`` is of the base without it, too::
 
     ranking   mean over pairs i, j of a group with ℓ_i < ℓ_j of  max(0, μ (ℓ_j - ℓ_i) - (m_j - m_i)),  m_0 as sg(m_0)
     hold      mean over commanded rows with ℓ_r = 0 of           (m_r - sg(m_0))²
     absolute  mean over rows with a value of                     mean_t (x_t - a_r)²
     keep      mean over uncommanded rows of                      mean_t (x_t - x⁰_t)²
+    base      mean over all rows of                              mean_t KL(p⁰_t ‖ p_t)
 
 Each head has losses of its own: a row that is asked for a value of one head takes no part in that head's ranking and
-hold. Look-alikes (ℓ = 0) are not ranked. Keep holds both heads, steered or not. The losses need the heads' outputs
-alone, so there is one implementation; only the statistics that heads take in are a pass over the vocabulary, in chunks
-and without gradient. ``eager`` and ``fused`` differ in the decoding objective that is given.
+hold. Look-alikes (ℓ = 0) are not ranked. Keep holds both heads, steered or not. An adapter is taught by all losses; all
+but base reach it through T and P alone, so that commands move these and not the words. The losses of T and P need the
+heads' outputs alone, so there is one implementation; only the statistics that heads take in are a pass over the
+vocabulary, in chunks and without gradient. ``eager`` and ``fused`` differ in the decoding objective that is given.
 """
 
 from __future__ import annotations
@@ -33,6 +36,7 @@ from torch import Tensor
 
 from autodeco import distribution
 from autodeco.heads import DecodingHeads
+from autodeco.objectives.base_divergence import base_divergence
 from autodeco.objectives.eager import IGNORED, LMHead
 from autodeco.objectives.fused import chunk_size
 from autodeco.objectives.output import ObjectiveOutput
@@ -71,6 +75,7 @@ class ControlWeights:
         hold: likewise.
         absolute: likewise.
         keep: likewise; without effect where there are no starting heads.
+        base: weight of the base loss; without effect where no adapter is trained.
     """
 
     temperature: bool = True
@@ -82,6 +87,7 @@ class ControlWeights:
     hold: float = 1.0
     absolute: float = 1.0
     keep: float = 0.0
+    base: float = 0.0
 
 
 def control(
@@ -96,8 +102,9 @@ def control(
     weights: ControlWeights,
     decoding: Callable[..., ObjectiveOutput],
     starting_heads: DecodingHeads | None = None,
+    base_hidden_states: Tensor | None = None,
 ) -> ObjectiveOutput:
-    """The decoding objective and the keep loss on uncommanded rows, and the command losses on all.
+    """The decoding objective and the keep loss on uncommanded rows, and the command losses and the base loss on all.
 
     Args:
         heads: the heads to train.
@@ -110,6 +117,7 @@ def control(
         weights: of the losses.
         decoding: an objective of ``eager`` or ``fused``, its settings bound.
         starting_heads: what uncommanded rows are kept at; they are not trained.
+        base_hidden_states: ``[B, S, H]``, of the base without its adapter; ``None`` where it has none.
 
     Returns:
         The weighted sum as ``loss``. All else is of the uncommanded rows, as the decoding objective returns it; the
@@ -146,9 +154,13 @@ def control(
         if len(parts["absolute"]):
             metrics[f"{head}_error"] = (means.detach() - value).abs().nanmean()
     if weights.keep and starting_heads is not None:
-        for head, losses in _keep_losses(heads, starting_heads, *given, plain).items():
+        for head, losses in _keep_losses(heads, starting_heads, *given, plain, base_hidden_states).items():
             loss = loss + weights.keep * losses.mean()
             metrics[f"{head}_keep_loss"] = losses.detach().mean()
+    if base_hidden_states is not None:
+        losses = _base_losses(*given, base_hidden_states)
+        loss = loss + weights.base * losses.mean()
+        metrics["base_loss"] = losses.detach().mean()
     return replace(output, loss=loss, rows=places[output.rows], metrics=metrics)
 
 
@@ -212,12 +224,21 @@ def _keep_losses(
     lm_head: LMHead,
     labels: Tensor,
     plain: Tensor,
+    base_hidden_states: Tensor | None,
 ) -> dict[str, Tensor]:
     """``mean_t (x_t - x⁰_t)²`` of every uncommanded row, ``[rows]``, by head."""
     values, rows = _values(heads, hidden_states, lm_head, labels, plain)
     with torch.no_grad():
-        starting, _ = _values(starting_heads, hidden_states, lm_head, labels, plain)
+        before = hidden_states if base_hidden_states is None else base_hidden_states
+        starting, _ = _values(starting_heads, before, lm_head, labels, plain)
     return {head: row_means((own - starting[head]).square(), rows, len(labels))[plain] for head, own in values.items()}
+
+
+def _base_losses(hidden_states: Tensor, lm_head: LMHead, labels: Tensor, base_hidden_states: Tensor) -> Tensor:
+    """``mean_t KL(p⁰_t ‖ p_t)`` of every row, ``[B]``."""
+    valid = labels[:, 1:] != IGNORED
+    own, base = (states[:, :-1][valid] for states in (hidden_states, base_hidden_states))
+    return row_means(base_divergence(own, base, lm_head), valid.nonzero()[:, 0], len(labels))
 
 
 def _values(
@@ -231,7 +252,7 @@ def _values(
 ) -> tuple[dict[str, Tensor], Tensor]:
     """T and P ``[N]`` at the tokens of the chosen rows (``[B]`` boolean), with gradient, and the row of each token."""
     valid = (labels[:, 1:] != IGNORED) & chosen.unsqueeze(1)
-    hidden = hidden_states[:, :-1][valid].detach()
+    hidden = hidden_states[:, :-1][valid]
     ones = torch.ones(len(hidden), device=hidden.device)
     base = _statistics(heads, hidden, lm_head, ones) if heads.needs_base_statistics else None
     temperature = heads.temperature(hidden, base)

@@ -1,7 +1,9 @@
 """The training objectives, written to be read: full tensors, one line an equation. Everything faster is tested on this.
 
 ``end_to_end`` is the paper's loss, ``released`` the one that the authors' code computes (its temperature and top-p
-parts are separate). Both take the hidden states at the input of ``lm_head``; the base model is never differentiated.
+parts are separate). Both take the hidden states at the input of ``lm_head`` and treat the logits as given: gradients
+reach the heads and, through T and P alone, the hidden states. So an adapter on the base is taught to move T and P, and
+not the words.
 """
 
 from __future__ import annotations
@@ -90,7 +92,7 @@ def released(
             :func:`autodeco.distribution.soft_nucleus_log_weights`.
 
     Returns:
-        Losses in nats a token; gradients reach ``heads.parameters()``.
+        Losses in nats a token; gradients reach ``heads.parameters()`` and, where they require one, the hidden states.
     """
     predictions = _predict(
         heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights
@@ -151,7 +153,7 @@ def _predict(
     """Runs ``lm_head`` and the heads at the positions whose next token is a label."""
     next_labels = labels[:, 1:]
     valid = next_labels != IGNORED
-    hidden = hidden_states[:, :-1][valid].detach()
+    hidden = hidden_states[:, :-1][valid]
     targets = next_labels[valid]
     with torch.no_grad():
         logits = lm_head(hidden) if callable(lm_head) else hidden @ lm_head.T

@@ -1,9 +1,9 @@
 """The objectives of ``eager.py``, the fast way: same names, same numbers, chunk by chunk, no vocabulary-wide backward.
 
-The base is frozen, so all that training needs of the vocabulary are two numbers a position, ∂L/∂T and ∂L/∂P. They come
-in closed form (``soft_nucleus.py``) beside the loss, from a few passes over each chunk of logits; the heads' gradients
-follow from them. Nothing of size ``[tokens, vocabulary]`` outlives its chunk, and nothing is kept for backward but the
-heads' gradients themselves.
+The logits are given (``eager.py``), so all that training needs of the vocabulary are two numbers a position, ∂L/∂T and
+∂L/∂P. They come in closed form (``soft_nucleus.py``) beside the loss, from a few passes over each chunk of logits; the
+gradients of the heads, and of the hidden states that they read, follow from them. Nothing of size ``[tokens,
+vocabulary]`` outlives its chunk, and nothing is kept for backward but those gradients themselves.
 """
 
 from __future__ import annotations
@@ -111,10 +111,10 @@ class _Positions(NamedTuple):
 
 
 class _WithGradients(torch.autograd.Function):
-    """A loss whose gradients by the heads' parameters are known already."""
+    """A loss whose gradients by some tensors are known already."""
 
     @staticmethod
-    def forward(ctx: Any, loss: Tensor, gradients: list[Tensor], *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, loss: Tensor, gradients: list[Tensor], *tensors: Tensor) -> Tensor:
         ctx.gradients = gradients
         return loss.clone()
 
@@ -136,7 +136,7 @@ def _objective(
     next_labels = labels[:, 1:]
     valid = next_labels != IGNORED
     places = valid.nonzero()
-    hidden = _HiddenStates(hidden_states.detach(), places)
+    hidden = _HiddenStates(hidden_states, places)
     targets, row = next_labels[valid], places[:, 0]
     draws = torch.ones(len(row), device=row.device) if easy_token_draws is None else easy_token_draws[valid]
     weights = torch.ones(len(row), device=row.device) if row_weights is None else row_weights[row]
@@ -149,7 +149,7 @@ def _objective(
     temperature_part, nucleus_part = positions.temperature_sum / kept_count, positions.nucleus_sum / nucleus_count
     temperature_loss, nucleus_loss = temperature_part[:, 0].sum(), nucleus_part[:, 0].sum()
     loss = (temperature_loss + nucleus_loss).to(dtype)
-    if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in heads.parameters()):
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (hidden_states, *heads.parameters())):
         # Below its floor T has no influence: logits are divided by the floor.
         free = positions.temperature >= heads.config.min_temperature
         by_temperature = (temperature_part[:, 1] + nucleus_part[:, 1]) * free
@@ -271,21 +271,27 @@ def _with_head_gradients(
     by_temperature: Tensor,
     by_top_p: Tensor,
 ) -> Tensor:
-    """The loss with the gradients that ``∂L/∂T`` and ``∂L/∂P`` ``[N]`` give the heads' parameters."""
+    """The loss with the gradients that ``∂L/∂T`` and ``∂L/∂P`` ``[N]`` give the heads' parameters and inputs."""
     parameters = [parameter for parameter in heads.parameters() if parameter.requires_grad]
     gradients = [torch.zeros_like(parameter) for parameter in parameters]
+    by_hidden = torch.zeros_like(hidden.states) if hidden.states.requires_grad else None
     for start in range(0, len(hidden.places), _HEADS_CHUNK):
         span = slice(start, start + _HEADS_CHUNK)
-        own = hidden.at(span)
+        own = hidden.at(span).detach().requires_grad_(by_hidden is not None)
         base_statistics = positions.base_statistics[span] if heads.needs_base_statistics else None
         temperature = heads.temperature(own, base_statistics)
         statistics = positions.statistics[span] if heads.needs_statistics else None
         top_p = heads.top_p(own, temperature, statistics)
         pairs = ((temperature, by_temperature[span]), (top_p, by_top_p[span]))
         outputs, upstream = zip(*((o, g.to(o.dtype)) for o, g in pairs if o.requires_grad), strict=True)
-        found = torch.autograd.grad(outputs, parameters, upstream, allow_unused=True)
-        for total, gradient in zip(gradients, found, strict=True):
+        inputs = parameters if by_hidden is None else [*parameters, own]
+        found = torch.autograd.grad(outputs, inputs, upstream, allow_unused=True)
+        for total, gradient in zip(gradients, found[: len(parameters)], strict=True):
             if gradient is not None:
                 total += gradient
-    attached: Tensor = _WithGradients.apply(loss, gradients, *parameters)  # type: ignore[no-untyped-call]
+        if by_hidden is not None:
+            by_hidden[tuple(hidden.places[span].unbind(-1))] = found[-1]
+    tensors = parameters if by_hidden is None else [*parameters, hidden.states]
+    known = gradients if by_hidden is None else [*gradients, by_hidden]
+    attached: Tensor = _WithGradients.apply(loss, known, *tensors)  # type: ignore[no-untyped-call]
     return attached

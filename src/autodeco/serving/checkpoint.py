@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from autodeco.bundled import resolve_model
-from autodeco.checkpoint import load_heads, save_heads
+from autodeco.checkpoint import load_heads, merge, save_heads
 from autodeco.checkpoint.heads import find_heads
 from autodeco.checkpoint.layout import CONFIG, HEADS_CONFIG, Layout, detect_layout
 from autodeco.checkpoint.model import recorded_base, warn_of_other_base
@@ -77,6 +77,28 @@ def served_model(
     if base is not None:
         warn_of_other_base(found, base)
     return _apart(base or recorded_base(found), found.config.base_model_revision, source, name, scratch)
+
+
+def with_adapter_folded(served: ServedModel, scratch: Path) -> ServedModel:
+    """What an engine that knows no adapter beside heads is to load: a merged checkpoint where heads have one.
+
+    Args:
+        served: of :func:`served_model`.
+        scratch: an empty folder that lives as long as the server; the merged checkpoint, as large as the base, goes
+            there.
+
+    Raises:
+        CheckpointError: the adapter is missing or damaged, or belongs to another base.
+        MissingDependencyError: PEFT is not installed.
+        RunFolderError: the disk has no room for it.
+    """
+    found = None if served.heads is None else find_heads(Source.open(served.heads))
+    if found is None or found.config.adapter_sha256 is None:
+        return served
+    recorded = found.base_name is not None and resolve_model(found.base_name) == served.path
+    base = None if recorded else served.path
+    merge(base, found.source.name, scratch / "merged", base_revision=served.revision)
+    return replace(served, path=str(scratch / "merged"), revision=None, heads=None, architecture=None)
 
 
 def _apart(base: str, revision: str | None, heads: Source, name: str, scratch: Path) -> ServedModel:

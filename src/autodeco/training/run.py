@@ -18,7 +18,8 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from autodeco import objectives, provenance
 from autodeco.bundled import resolve_model
-from autodeco.checkpoint import load_heads
+from autodeco.checkpoint import load_base, load_heads
+from autodeco.checkpoint.adapter import is_adapter_weight, plain_name
 from autodeco.checkpoint.layout import HEADS_FILE
 from autodeco.errors import ModelNotFoundError, RunFolderError, TrainingError
 from autodeco.modeling import AutoDecoForCausalLM
@@ -104,6 +105,7 @@ def train_on(
     examples: int,
     progress: bool,
     say: Callable[[str], None],
+    adapt: Callable[[Any], None] | None = None,
     **record: Any,
 ) -> TrainingResult:
     """The part of a run after its data are read: model, hidden states, training, checks, saving.
@@ -116,12 +118,13 @@ def train_on(
         examples: what a batch counts: the number of rows, or of groups of rows that are used together.
         progress: show a progress bar.
         say: called with one sentence at each stage.
+        adapt: what is done to the loaded base before heads are put on it.
         **record: further facts about the data for the provenance file.
     """
+    set_seed(config.seed)  # before the heads are initialised
+    model = _load_model(config, adapt)
     settings = config.model_dump(mode="json")
     provenance.write(config.output / RUN_FILE, config=settings, status="started")
-    set_seed(config.seed)  # before the heads are initialised
-    model = _load_model(config)
     first = data.rows[0].input_ids[:_CHECKED_TOKENS]
     model.check_logit_path(torch.tensor([first], device=model.device))
     checksum = base_checksum(model)
@@ -154,12 +157,12 @@ def finished_result(config: TrainingConfig, say: Callable[[str], None]) -> Train
 
 
 def base_checksum(model: AutoDecoForCausalLM) -> str:
-    """CRC-32 over the bytes of every parameter and buffer of the base model, in order of name."""
+    """CRC-32 over the bytes of every parameter and buffer of the base model, in order of name; an adapter is not it."""
     checksum = 0
-    for name, tensor in sorted(model.state_dict().items()):
-        if not name.startswith("decoding_heads."):
+    for name, tensor in sorted(model.state_dict().items(), key=lambda item: plain_name(item[0])):
+        if not name.startswith("decoding_heads.") and not is_adapter_weight(name):
             contents = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-            checksum = zlib.crc32(memoryview(contents), zlib.crc32(name.encode(), checksum))
+            checksum = zlib.crc32(memoryview(contents), zlib.crc32(plain_name(name).encode(), checksum))
     return f"{checksum:08x}"
 
 
@@ -223,16 +226,19 @@ def _tokenize(config: TrainingConfig, source: str, tokenizer: Any, ends: set[int
     return tokenize_rows(rows, tokenizer, max_length, end_of_text_ids=ends, skip_bad_rows=config.skip_bad_rows)
 
 
-def _load_model(config: TrainingConfig) -> AutoDecoForCausalLM:
+def _load_model(config: TrainingConfig, adapt: Callable[[Any], None] | None) -> AutoDecoForCausalLM:
+    heads = load_heads(config.heads) if config.heads else None  # before the base: seconds, where it may take minutes
+    base = load_base(config.model, revision=config.model_revision, dtype=config.dtype)
+    if adapt is not None:
+        adapt(base)
     return AutoDecoForCausalLM.from_base(
-        config.model,
-        heads=load_heads(config.heads) if config.heads else None,
+        base,
+        heads=heads,
         revision=config.model_revision,
         temperature_head=config.temperature_head,
         top_p_head=config.top_p_head,
         statistics_features=config.statistics_features,
         temperature_features=config.temperature_features,
-        dtype=config.dtype,
     )
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import Trainer
 
-from autodeco.checkpoint import load_heads, save_heads
+from autodeco.checkpoint import load_heads
 from autodeco.errors import TrainingError
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.objectives import ObjectiveOutput
@@ -22,7 +22,7 @@ Objective = Callable[..., ObjectiveOutput]
 
 
 class AutoDecoTrainer(Trainer):  # type: ignore[misc]
-    """Trains the decoding heads of an :class:`AutoDecoForCausalLM`; its base stays frozen.
+    """Trains the decoding heads of an :class:`AutoDecoForCausalLM`; its base's own weights stay frozen.
 
     Args:
         objective: one of :mod:`autodeco.objectives`, its settings bound.
@@ -142,9 +142,9 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
         )
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """Saves the heads only; the base is never copied into a checkpoint."""
+        """Saves the heads and their adapter only; the base is never copied into a checkpoint."""
         if self.args.should_save:
-            save_heads(self._autodeco_model.decoding_heads, output_dir or self.args.output_dir)
+            self._autodeco_model.save_pretrained(output_dir or self.args.output_dir)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         heads = load_heads(resume_from_checkpoint)

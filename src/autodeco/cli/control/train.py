@@ -27,7 +27,7 @@ def command(
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting of the YAML file.")
     ] = None,
 ) -> None:
-    """Train heads on a frozen base to follow decoding commands in the prompt.
+    """Train heads on a frozen base to follow decoding commands in the prompt; with lora_rank, an adapter on it, too.
 
     Stopped and run again with the same settings, it goes on from the last checkpoint.
 
@@ -36,6 +36,7 @@ def command(
       autodeco rollout --model smollm2-135m --task open-prompts --samples 4 --output runs/open
       autodeco control train --model smollm2-135m --data runs/open/all.jsonl --output runs/control
       autodeco control train --config control.yaml --heads runs/heads --set positions=[system]
+      autodeco control train --config control.yaml --output runs/lora --set lora_rank=16
     """
     from autodeco.control.config import control_config
     from autodeco.control.training import train_control
@@ -51,7 +52,8 @@ def command(
     result = train_control(settings, say=lambda text: console.print(text, highlight=False, markup=False))
     if steps := [entry for entry in result.log if "temperature_mean" in entry]:
         console.print(_summary(steps[-1]), highlight=False, markup=False, soft_wrap=True)
-    console.print(f"heads saved in {result.output}", highlight=False, markup=False, soft_wrap=True)
+    what = "heads and adapter" if settings.lora_rank else "heads"
+    console.print(f"{what} saved in {result.output}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _summary(entry: dict[str, Any]) -> str:

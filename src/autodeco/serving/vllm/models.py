@@ -138,7 +138,7 @@ def _heads_config(model_config: Any) -> tuple[AutoDecoConfig, str | None]:
     """The heads' configuration and, where they are not merged into the model, their folder.
 
     Raises:
-        CheckpointError: there is none, or the heads are for a model of another size.
+        CheckpointError: there is none, or the heads are for a model of another size, or for one with an adapter.
     """
     section = dict(getattr(model_config.hf_config, SECTION, None) or {})
     if not section:
@@ -148,6 +148,11 @@ def _heads_config(model_config: Any) -> tuple[AutoDecoConfig, str | None]:
         )
     folder = section.pop(HEADS_KEY, None)
     config = AutoDecoConfig.from_dict(section) if folder is None else find_heads(Source.open(folder)).config
+    if config.adapter_sha256 is not None:
+        raise CheckpointError(
+            f"the heads in {folder} were trained together with a LoRA adapter, which vLLM does not put on for them. "
+            f"Make one model of all: autodeco merge --heads {folder} --output FOLDER; autodeco serve does it by itself."
+        )
     config.check_fits(model_config.get_hidden_size(), model_config.get_vocab_size(), f"'{model_config.model}'")
     return config, folder
 
