@@ -13,7 +13,7 @@ _HEADS = """\
 
 AutoDeco heads ([paper](https://arxiv.org/abs/2510.26697)): {what}
 the base model's last hidden state, {values} to sample each token with. The base model's weights are not in here and
-are not changed.
+are not changed.{prompt_summary}
 
 ```python
 from autodeco import AutoDecoForCausalLM
@@ -28,6 +28,12 @@ print(tokenizer.decode(model.generate(**inputs, max_new_tokens=64)[0]))
 Sample at temperature 1 and top-p 1 (the default here): the heads apply their own. A temperature that is set multiplies
 the learned one; greedy decoding is that of the base model.
 """
+
+_PROMPT_SUMMARY = """
+
+They also see a summary of the prompt's hidden states, computed once a request. That needs Transformers: vLLM cannot
+serve these heads, and they cannot be merged into the base model's folder.
+"""[:-1]
 
 _MERGED = """\
 # {title} with decoding heads
@@ -82,6 +88,7 @@ def _filled(template: str, config: AutoDecoConfig) -> str:
         base=base or "the base model",
         tokenizer=name if _is_hub_id(name) else "path/or/id/of/the/base/model",
         what="two small networks that predict, from" if both else "a small network that predicts, from",
+        prompt_summary=_PROMPT_SUMMARY if config.prompt_summary else "",
         values="the temperature and top-p" if both else "the temperature" if config.temperature_head else "the top-p",
     )
 

@@ -33,9 +33,10 @@ from torch import Tensor
 
 from autodeco import distribution
 from autodeco.heads import DecodingHeads
+from autodeco.objectives.chunks import chunk_size
 from autodeco.objectives.eager import IGNORED, LMHead
-from autodeco.objectives.fused import chunk_size
 from autodeco.objectives.output import ObjectiveOutput
+from autodeco.objectives.prompt import seen_by, summary_of
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def control(
     weights: ControlWeights,
     decoding: Callable[..., ObjectiveOutput],
     starting_heads: DecodingHeads | None = None,
+    prompt_mask: Tensor | None = None,
 ) -> ObjectiveOutput:
     """The decoding objective and the keep loss on uncommanded rows, and the command losses on all.
 
@@ -110,6 +112,7 @@ def control(
         weights: of the losses.
         decoding: an objective of ``eager`` or ``fused``, its settings bound.
         starting_heads: what uncommanded rows are kept at; they are not trained.
+        prompt_mask: ``[B, S]``, as of the decoding objective.
 
     Returns:
         The weighted sum as ``loss``. All else is of the uncommanded rows, as the decoding objective returns it; the
@@ -118,9 +121,18 @@ def control(
     plain = ~asked.commanded
     own_draws = None if easy_token_draws is None else easy_token_draws[plain]
     own_weights = None if row_weights is None else row_weights[plain]
-    output = decoding(heads, hidden_states[plain], lm_head_weight, labels[plain], own_draws, row_weights=own_weights)
+    own_prompts = None if prompt_mask is None else prompt_mask[plain]
+    output = decoding(
+        heads,
+        hidden_states[plain],
+        lm_head_weight,
+        labels[plain],
+        own_draws,
+        row_weights=own_weights,
+        prompt_mask=own_prompts,
+    )
     places = plain.nonzero().squeeze(-1)
-    given = hidden_states, lm_head_weight, labels
+    given = hidden_states, lm_head_weight, labels, prompt_mask
     values, rows = _values(heads, *given, asked.commanded, needs_top_p=weights.top_p)
 
     loss = weights.decoding * output.loss
@@ -211,12 +223,14 @@ def _keep_losses(
     hidden_states: Tensor,
     lm_head: LMHead,
     labels: Tensor,
+    prompt_mask: Tensor | None,
     plain: Tensor,
 ) -> dict[str, Tensor]:
     """``mean_t (x_t - x⁰_t)²`` of every uncommanded row, ``[rows]``, by head."""
-    values, rows = _values(heads, hidden_states, lm_head, labels, plain)
+    given = hidden_states, lm_head, labels, prompt_mask, plain
+    values, rows = _values(heads, *given)
     with torch.no_grad():
-        starting, _ = _values(starting_heads, hidden_states, lm_head, labels, plain)
+        starting, _ = _values(starting_heads, *given)
     return {head: row_means((own - starting[head]).square(), rows, len(labels))[plain] for head, own in values.items()}
 
 
@@ -225,6 +239,7 @@ def _values(
     hidden_states: Tensor,
     lm_head: LMHead,
     labels: Tensor,
+    prompt_mask: Tensor | None,
     chosen: Tensor,
     *,
     needs_top_p: bool = True,
@@ -234,12 +249,14 @@ def _values(
     hidden = hidden_states[:, :-1][valid].detach()
     ones = torch.ones(len(hidden), device=hidden.device)
     base = _statistics(heads, hidden, lm_head, ones) if heads.needs_base_statistics else None
-    temperature = heads.temperature(hidden, base)
+    rows = valid.nonzero()[:, 0]
+    seen = seen_by(heads, hidden, summary_of(heads, hidden_states, labels, prompt_mask), rows)
+    temperature = heads.temperature(seen, base)
     values = {"temperature": temperature}
     if needs_top_p:
         own = _statistics(heads, hidden, lm_head, temperature) if heads.needs_statistics else None
-        values["top_p"] = heads.top_p(hidden, temperature, own)
-    return values, valid.nonzero()[:, 0]
+        values["top_p"] = heads.top_p(seen, temperature, own)
+    return values, rows
 
 
 @torch.no_grad()

@@ -224,14 +224,18 @@ def _tokenize(config: TrainingConfig, source: str, tokenizer: Any, ends: set[int
 
 
 def _load_model(config: TrainingConfig) -> AutoDecoForCausalLM:
+    heads = load_heads(config.heads) if config.heads else None
+    if heads is not None and config.prompt_summary:
+        heads = heads.with_prompt_summary()
     return AutoDecoForCausalLM.from_base(
         config.model,
-        heads=load_heads(config.heads) if config.heads else None,
+        heads=heads,
         revision=config.model_revision,
         temperature_head=config.temperature_head,
         top_p_head=config.top_p_head,
         statistics_features=config.statistics_features,
         temperature_features=config.temperature_features,
+        prompt_summary=config.prompt_summary,
         dtype=config.dtype,
     )
 

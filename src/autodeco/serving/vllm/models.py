@@ -148,6 +148,7 @@ def _heads_config(model_config: Any) -> tuple[AutoDecoConfig, str | None]:
         )
     folder = section.pop(HEADS_KEY, None)
     config = AutoDecoConfig.from_dict(section) if folder is None else find_heads(Source.open(folder)).config
+    config.check_vllm(folder or f"'{model_config.model}'")
     config.check_fits(model_config.get_hidden_size(), model_config.get_vocab_size(), f"'{model_config.model}'")
     return config, folder
 

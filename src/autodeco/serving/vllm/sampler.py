@@ -18,7 +18,7 @@ from typing import Any, Literal
 from autodeco.generation import TRACED
 from autodeco.rollouts.sample import batch_seed
 from autodeco.rollouts.sampler import Message, OnProgress, Sample, Sampling, encode
-from autodeco.serving.checkpoint import ServedModel, has_heads, served_model
+from autodeco.serving.checkpoint import ServedModel, check_vllm, has_heads, served_model
 from autodeco.serving.vllm.launch import REQUESTS, cpu_cache_bytes, is_cpu_build, overrides
 
 # Requests that wait in the engine beyond those that run: enough that a place that becomes free is filled at once.
@@ -58,6 +58,7 @@ class VllmSampler:
         self._running = batch_size
         heads = None if self._has_heads else _untrained_heads(model, Path(self._scratch.name) / "untrained")
         served = served_model(model, heads=heads, base=base, scratch=Path(self._scratch.name))
+        check_vllm(model, heads)
         on_cpu = is_cpu_build()
         arguments = {
             **_model_arguments(served),
