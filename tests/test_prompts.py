@@ -17,7 +17,7 @@ PROMPT = 7
 @pytest.fixture
 def model():
     """Heads whose choices depend visibly on the prompt's summary."""
-    model = AutoDecoForCausalLM.from_base(tiny_llama(), prompt_summary=True)
+    model = AutoDecoForCausalLM.from_base(tiny_llama(eos_token_id=None), prompt_summary=True)
     with torch.no_grad():
         for name, parameter in model.decoding_heads.named_parameters():
             parameter.normal_(std=0.3) if ".prompt." in name else parameter.mul_(3)
@@ -31,7 +31,7 @@ def prompt():
 
 def sample(model, ids, **options):
     torch.manual_seed(1)
-    settings = {"max_new_tokens": 6, "do_sample": True, "trace": True, "eos_token_id": None, **options}
+    settings = {"max_new_tokens": 6, "do_sample": True, "trace": True, **options}
     return model.generate(ids, **settings)
 
 
@@ -141,6 +141,24 @@ def test_a_conversation_goes_on_with_its_cache(model, prompt):
         sample(model, only_new, attention_mask=mask, past_key_values=cache)
 
 
+def test_a_completion_goes_on_with_the_summary_of_its_prompt(model):
+    """In two calls what one call does: the tokens of the first are no prompt of the second."""
+    prompts = torch.randint(3, 128, (2, PROMPT))
+    mask = torch.ones_like(prompts)
+    first = sample(model, prompts, attention_mask=mask, num_return_sequences=2, max_new_tokens=3)
+    assert first.prompt_summary.shape == (2, 512)
+    torch.testing.assert_close(first.prompt_summary, model(prompts).prompt_summary, rtol=1e-4, atol=1e-5)
+    options = {"attention_mask": torch.ones_like(first.sequences), "prompt_summary": first.prompt_summary}
+    for further in ({}, {"past_key_values": first.past_key_values}, {"num_beams": 2}):
+        second = sample(model, first.sequences, **options, **further)
+        expected = [values[:, 3:] for values in forced(model, second.sequences, PROMPT)]
+        assert_choices(second, expected)
+    steered = sample(model, first.sequences, **options, decoding={"top_p": 0.9})
+    torch.testing.assert_close(
+        steered.temperature, forced(model, steered.sequences, PROMPT)[0][:, 3:], rtol=1e-4, atol=1e-5
+    )
+
+
 def test_a_loop_of_ones_own_passes_the_summary_on(model, prompt):
     output = model(prompt, use_cache=True)
     cache = output.past_key_values
@@ -209,6 +227,8 @@ def test_what_cannot_be_a_prompt_is_refused(model, prompt):
     for name in ("prompt_mask", "prompt_summary"):
         with pytest.raises(ConfigError, match="see no summary of the prompt"):
             plain(prompt, **{name: torch.ones(1, PROMPT)})
+    with pytest.raises(ConfigError, match="see no summary of the prompt"):
+        plain.generate(prompt, prompt_summary=summary)
     assert plain(prompt).prompt_summary is None
 
 

@@ -26,7 +26,11 @@ _OTHER_MODES = (
 
 
 def generate_with_trace(
-    model: AutoDecoForCausalLM, generate: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    model: AutoDecoForCausalLM,
+    generate: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    prompt_summary: Tensor | None = None,
 ) -> ModelOutput:
     """Calls Transformers' ``generate`` and adds :data:`TRACED`, each ``[B, new tokens]``, to its output.
 
@@ -41,7 +45,7 @@ def generate_with_trace(
         steps = trace[len(trace) - new_tokens :]  # a prompt read in chunks takes further passes before the first token
         values = [torch.stack(of_steps, dim=1) for of_steps in zip(*steps, strict=True)]
     else:
-        values = teacher_forced_trace(model, result.sequences, prompt_mask, prompt.shape[1])
+        values = teacher_forced_trace(model, result.sequences, prompt_mask, prompt.shape[1], prompt_summary)
     ended = _after_end(model, args, kwargs, result.sequences[:, prompt.shape[1] :])
     masked = (value.masked_fill(ended, float("nan")) for value in values)
     return outputs.extend(result, **dict(zip(TRACED, masked, strict=True)))
@@ -49,7 +53,11 @@ def generate_with_trace(
 
 @torch.no_grad()
 def teacher_forced_trace(
-    model: AutoDecoForCausalLM, sequences: Tensor, prompt_mask: Tensor, prompt_length: int
+    model: AutoDecoForCausalLM,
+    sequences: Tensor,
+    prompt_mask: Tensor,
+    prompt_length: int,
+    prompt_summary: Tensor | None = None,
 ) -> list[Tensor]:
     """Temperature, top-p and entropy at every token after the prompt, in one pass over given sequences.
 
@@ -58,6 +66,7 @@ def teacher_forced_trace(
         sequences: ``[B, S]`` token ids, prompts left-padded to ``prompt_length``.
         prompt_mask: ``[B, prompt_length]``, 0 at padding.
         prompt_length: number of positions before the first token to report.
+        prompt_summary: of the prompts, for heads that see one, where the prompt is not all of those positions.
 
     Returns:
         What :data:`TRACED` names, each ``[B, S - prompt_length]``.
@@ -73,7 +82,10 @@ def teacher_forced_trace(
             kwargs["position_ids"] = (row_mask.cumsum(-1) - 1).clamp(min=0)
         if "logits_to_keep" in accepted:
             kwargs["logits_to_keep"] = new_tokens
-        if model.autodeco_config.prompt_summary:
+        if prompt_summary is not None:
+            own = index * len(prompt_summary) // len(sequences)  # sequences of a prompt lie beside each other
+            kwargs["prompt_summary"] = prompt_summary[own : own + 1]
+        elif model.autodeco_config.prompt_summary:
             kwargs["prompt_mask"] = row_mask * (torch.arange(row_mask.shape[1], device=row.device) < prompt_length)
         output = model(**kwargs)
         values = (output.temperature, output.top_p, distribution.entropy(output.logits[:, -new_tokens:]))

@@ -21,7 +21,7 @@ from transformers.utils import ModelOutput
 
 from autodeco import distribution, lm_head, outputs, prompts
 from autodeco.config import AutoDecoConfig
-from autodeco.errors import CheckpointError, ConfigError
+from autodeco.errors import CheckpointError
 from autodeco.generation import generate_with_trace, neutral_generation_config
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
@@ -179,8 +179,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             ConfigError: the heads see a summary of the prompt, and it cannot be told; or a prompt is given to heads
                 that see none.
         """
-        if not self.autodeco_config.prompt_summary and (prompt_mask is not None or prompt_summary is not None):
-            raise ConfigError("these heads see no summary of the prompt: leave out prompt_mask and prompt_summary.")
+        prompts.check_wanted(self, prompt_mask, prompt_summary)
         if objective is not None:
             return self._training_output(objective, *args, prompt_mask=prompt_mask, **kwargs)
         if not self.heads_enabled:
@@ -211,7 +210,12 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         return output.to_tuple() if return_dict is False else output
 
     def generate(
-        self, *args: Any, trace: bool = False, decoding: Decoding | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        trace: bool = False,
+        decoding: Decoding | None = None,
+        prompt_summary: Tensor | None = None,
+        **kwargs: Any,
     ) -> Tensor | ModelOutput:
         """Transformers' own ``generate``, unchanged.
 
@@ -221,26 +225,33 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             decoding: steers the heads' choices in this call. ``"certain"``: T · 0.5, P · 0.9 at every token;
                 ``"diverse"``: T · 1.5, P / 0.9, up to the heads' maximum and 1; ``{"temperature": 0.3}``,
                 ``{"top_p": 0.9}`` or both: this value at every token, and the other head's choices as ever.
+            prompt_summary: for heads that see one, that of an earlier call's output object, to go on with the same
+                prompt's completion. Without it the prompt is everything before this call's tokens.
             **kwargs: as in Transformers.
 
         Returns:
             Transformers' result. With ``trace``, its output object (as with ``return_dict_in_generate=True``) with
             three more fields, ``temperature``, ``top_p`` and ``entropy`` (of the distribution sampled from, in nats),
-            each ``[B, new tokens]``; NaN after a sequence's end.
+            each ``[B, new tokens]``; NaN after a sequence's end. Output objects of heads with ``prompt_summary`` have a
+            field of that name, a row a prompt.
 
         Raises:
-            ConfigError: ``decoding`` is unknown or out of range, or given where not the heads decode.
+            ConfigError: ``decoding`` is unknown or out of range, or given where not the heads decode; or the prompt's
+                summary cannot be had.
         """
         if decoding is not None:
             with steering(self, decoding):
-                return self.generate(*args, trace=trace, **kwargs)
+                return self.generate(*args, trace=trace, prompt_summary=prompt_summary, **kwargs)
         if self._strategy is not None and self._strategy.greedy:
             kwargs.setdefault("do_sample", False)
-        with prompts.generating(self, args, kwargs):
+        with prompts.generating(self, args, kwargs, prompt_summary) as call:
             if trace:
-                return generate_with_trace(self, super().generate, args, kwargs)
-            result: Tensor | ModelOutput = super().generate(*args, **kwargs)
-            return result
+                result = generate_with_trace(self, super().generate, args, kwargs, prompt_summary)
+            else:
+                result = super().generate(*args, **kwargs)
+        if call is not None and isinstance(result, ModelOutput):
+            result = outputs.extend(result, prompt_summary=call.of_prompts)
+        return result
 
     @property
     def shaper(self) -> DecodingHeads | Strategy | Steered:

@@ -27,7 +27,7 @@ _CACHES = ("past_key_values", "cache_params", "cache")
 
 
 @dataclass
-class _Call:
+class Call:
     """One running call of ``generate``.
 
     Attributes:
@@ -43,6 +43,11 @@ class _Call:
     reread: Tensor | None = None
     read: list[Tensor] = field(default_factory=list)
     summary: Tensor | None = None
+
+    @property
+    def of_prompts(self) -> Tensor | None:
+        """The summary ``[B, 2 m]``, one row a prompt."""
+        return None if self.summary is None else self.summary[:: max(1, len(self.summary) // len(self.mask))]
 
     def summary_after(self, states: Tensor) -> Tensor:
         """The summary for a forward pass that has computed these hidden states ``[B', n, H]``."""
@@ -86,35 +91,52 @@ def kept_states() -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def generating(model: AutoDecoForCausalLM, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
+def generating(
+    model: AutoDecoForCausalLM, args: tuple[Any, ...], kwargs: dict[str, Any], prompt_summary: Tensor | None
+) -> Iterator[Call | None]:
     """Within this context the model's forward passes in this thread are those of one ``generate`` call.
-
-    Without effect where the heads see no summary.
 
     Args:
         model: whose ``generate`` it is.
         args: of the call.
         kwargs: of the call.
+        prompt_summary: ``[B, 2 m]``, where the caller has it.
+
+    Yields:
+        The call; ``None`` where the heads see no summary, or are disabled.
 
     Raises:
-        ConfigError: a cache holds the prompt's beginning, and the call does not.
+        ConfigError: a cache holds the prompt's beginning, and the call does not; or a summary is given to heads that
+            see none.
     """
+    check_wanted(model, prompt_summary)
     if not (model.autodeco_config.prompt_summary and model.heads_enabled):
-        yield
+        yield None
         return
     input_ids, mask = prompt_of_call(model, args, kwargs)
-    in_cache = _length(kwargs.get("past_key_values"))
+    in_cache = 0 if prompt_summary is not None else _length(kwargs.get("past_key_values"))
     if in_cache and (input_ids is None or mask.shape != input_ids.shape or in_cache >= mask.shape[1]):
         raise ConfigError(
             f"these heads see a summary of the whole prompt (prompt_summary), and {in_cache} of its positions are in "
-            f"past_key_values alone. Give generate the whole prompt as input_ids, cached tokens included."
+            f"past_key_values alone. Give generate the whole prompt as input_ids, cached tokens included, or the "
+            f"prompt_summary of the earlier output to go on with the same prompt's completion."
         )
     before = getattr(_STATE, "call", None)
-    _STATE.call = _Call(model, mask, reread=input_ids if in_cache else None)
+    _STATE.call = Call(model, mask, reread=input_ids if in_cache else None, summary=prompt_summary)
     try:
-        yield
+        yield _STATE.call
     finally:
         _STATE.call = before
+
+
+def check_wanted(model: AutoDecoForCausalLM, *given: Tensor | None) -> None:
+    """Refuses a prompt that is given to heads that see none.
+
+    Raises:
+        ConfigError: one is.
+    """
+    if not model.autodeco_config.prompt_summary and any(one is not None for one in given):
+        raise ConfigError("these heads see no summary of the prompt: leave out prompt_mask and prompt_summary.")
 
 
 def prompt_of_pass(
@@ -143,7 +165,7 @@ def prompt_of_pass(
         if prompt_mask is not None:
             raise ConfigError("prompt_mask and prompt_summary say the same twice. Give one of them.")
         return lambda states: _of_rows(prompt_summary, len(states))
-    call: _Call | None = getattr(_STATE, "call", None)
+    call: Call | None = getattr(_STATE, "call", None)
     if prompt_mask is None and call is not None and call.model is model:
         return call.summary_after
     given = {**dict(zip(inspect.signature(model.forward).parameters, args, strict=False)), **kwargs}
