@@ -32,8 +32,7 @@ the learned one; greedy decoding is that of the base model.
 _PROMPT_SUMMARY = """
 
 They also see a summary of the prompt's hidden states, computed once a request. That needs Transformers: vLLM cannot
-serve these heads, and they cannot be merged into the base model's folder.
-"""[:-1]
+serve these heads, and they cannot be merged into the base model's folder."""
 
 _MERGED = """\
 # {title} with decoding heads

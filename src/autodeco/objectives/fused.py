@@ -182,8 +182,8 @@ class _HiddenStates(NamedTuple):
         rows, columns = self.places[span].unbind(-1)
         return self.states[rows, columns]
 
-    def seen_by(self, heads: DecodingHeads, span: slice) -> Tensor:
-        return seen_by(heads, self.at(span), self.summary, self.places[span, 0])
+    def seen_by(self, heads: DecodingHeads, own: Tensor, span: slice) -> Tensor:
+        return seen_by(heads, own, self.summary, self.places[span, 0])
 
 
 def _over_vocabulary(
@@ -203,8 +203,9 @@ def _over_vocabulary(
     while start < count or not found:
         span = slice(start, start + size)
         try:
-            seen = hidden.seen_by(heads, span)
-            found.append(_chunk(settings, heads, hidden.at(span), seen, product, given.at(span)))
+            own = hidden.at(span)
+            seen = hidden.seen_by(heads, own, span)
+            found.append(_chunk(settings, heads, own, seen, product, given.at(span)))
         except (MemoryError, torch.OutOfMemoryError):
             if size == 1:
                 raise
@@ -284,7 +285,7 @@ def _with_head_gradients(
     gradients = [torch.zeros_like(tensor) for tensor in inputs]
     for start in range(0, len(hidden.places), _HEADS_CHUNK):
         span = slice(start, start + _HEADS_CHUNK)
-        own = hidden.seen_by(heads, span)
+        own = hidden.seen_by(heads, hidden.at(span), span)
         base_statistics = positions.base_statistics[span] if heads.needs_base_statistics else None
         temperature = heads.temperature(own, base_statistics)
         statistics = positions.statistics[span] if heads.needs_statistics else None
