@@ -12,6 +12,8 @@ from autodeco.version import __version__
 
 # softmax(l_t / T_t): max probability, entropy, variance, sum of the five largest (method of the released heads).
 NUM_STATISTICS = 4
+# Settings that give a head more to see than the hidden state.
+_FEATURES = ("statistics_features", "temperature_features", "prompt_summary")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,9 @@ class AutoDecoConfig:
             (the released heads do; equation 4 of the paper alone does not).
         temperature_features: whether the temperature head also sees the same four statistics, of ``softmax(l)``: its
             own T is not known yet. Neither the paper's nor the released heads do; the released layouts cannot hold it.
+        prompt_summary: whether each head also sees a summary of the prompt, pooled by attention from the prompt's last
+            hidden states once a request. Neither the paper's nor the released heads do; it needs Transformers (vLLM
+            cannot serve it), and only this project's layout of heads alone can hold it.
         mlp_hidden_size: width of each head's hidden layer.
         max_temperature: ``T = max_temperature * sigmoid(.)``; 2 in the paper (equation 3).
         min_temperature: logits are never divided by less than this; 0.01 in the released code.
@@ -46,6 +51,7 @@ class AutoDecoConfig:
     top_p_head: bool = True
     statistics_features: bool = True
     temperature_features: bool = False
+    prompt_summary: bool = False
     mlp_hidden_size: int = 256
     max_temperature: float = 2.0
     min_temperature: float = 0.01
@@ -61,7 +67,7 @@ class AutoDecoConfig:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"{name} must be a positive whole number, found {value!r}.")
-        for name in ("temperature_head", "top_p_head", "statistics_features", "temperature_features"):
+        for name in ("temperature_head", "top_p_head", *_FEATURES):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, found {getattr(self, name)!r}.")
         if not (self.temperature_head or self.top_p_head):
@@ -106,6 +112,23 @@ class AutoDecoConfig:
                     f"these heads are for {what} {found}, but base model {base} has {needed}. Heads belong to the "
                     f"model they were trained on ({self.base_model_name_or_path or 'not recorded'})."
                 )
+
+    def check_vllm(self, where: str) -> None:
+        """Checks that vLLM can serve these heads.
+
+        Args:
+            where: what to call them in the error.
+
+        Raises:
+            CheckpointError: it cannot.
+        """
+        if self.prompt_summary:
+            raise CheckpointError(
+                f"{where}: these heads see a summary of the prompt (prompt_summary is true), which vLLM cannot give "
+                f"them, as it reads prompts in parts and from its cache. Use them with Transformers: --engine "
+                f"transformers, or AutoDecoForCausalLM.from_pretrained on the heads' folder, not merged. For vLLM, "
+                f"train heads with prompt_summary: false."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the configuration as plain JSON types."""

@@ -26,7 +26,11 @@ _OTHER_MODES = (
 
 
 def generate_with_trace(
-    model: AutoDecoForCausalLM, generate: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    model: AutoDecoForCausalLM,
+    generate: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    prompt_summary: Tensor | None = None,
 ) -> ModelOutput:
     """Calls Transformers' ``generate`` and adds :data:`TRACED`, each ``[B, new tokens]``, to its output.
 
@@ -41,7 +45,7 @@ def generate_with_trace(
         steps = trace[len(trace) - new_tokens :]  # a prompt read in chunks takes further passes before the first token
         values = [torch.stack(of_steps, dim=1) for of_steps in zip(*steps, strict=True)]
     else:
-        values = teacher_forced_trace(model, result.sequences, prompt_mask, prompt.shape[1])
+        values = teacher_forced_trace(model, result.sequences, prompt_mask, prompt.shape[1], prompt_summary)
     ended = _after_end(model, args, kwargs, result.sequences[:, prompt.shape[1] :])
     masked = (value.masked_fill(ended, float("nan")) for value in values)
     return outputs.extend(result, **dict(zip(TRACED, masked, strict=True)))
@@ -49,7 +53,11 @@ def generate_with_trace(
 
 @torch.no_grad()
 def teacher_forced_trace(
-    model: AutoDecoForCausalLM, sequences: Tensor, prompt_mask: Tensor, prompt_length: int
+    model: AutoDecoForCausalLM,
+    sequences: Tensor,
+    prompt_mask: Tensor,
+    prompt_length: int,
+    prompt_summary: Tensor | None = None,
 ) -> list[Tensor]:
     """Temperature, top-p and entropy at every token after the prompt, in one pass over given sequences.
 
@@ -58,6 +66,7 @@ def teacher_forced_trace(
         sequences: ``[B, S]`` token ids, prompts left-padded to ``prompt_length``.
         prompt_mask: ``[B, prompt_length]``, 0 at padding.
         prompt_length: number of positions before the first token to report.
+        prompt_summary: of the prompts, for heads that see one, where the prompt is not all of those positions.
 
     Returns:
         What :data:`TRACED` names, each ``[B, S - prompt_length]``.
@@ -73,6 +82,11 @@ def teacher_forced_trace(
             kwargs["position_ids"] = (row_mask.cumsum(-1) - 1).clamp(min=0)
         if "logits_to_keep" in accepted:
             kwargs["logits_to_keep"] = new_tokens
+        if prompt_summary is not None:
+            own = index * len(prompt_summary) // len(sequences)  # sequences of a prompt lie beside each other
+            kwargs["prompt_summary"] = prompt_summary[own : own + 1]
+        elif model.autodeco_config.prompt_summary:
+            kwargs["prompt_mask"] = row_mask * (torch.arange(row_mask.shape[1], device=row.device) < prompt_length)
         output = model(**kwargs)
         values = (output.temperature, output.top_p, distribution.entropy(output.logits[:, -new_tokens:]))
         rows.append([value[:, -new_tokens:] for value in values])
@@ -83,21 +97,47 @@ def _prompt(
     model: AutoDecoForCausalLM, args: tuple[Any, ...], kwargs: dict[str, Any], sequences: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The prompt's part of the sequences and its mask, one row for each returned sequence."""
-    inputs = kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
+    inputs = _input_ids(args, kwargs)
     if inputs is None:  # prompted by inputs_embeds (no prompt in the sequences) or by nothing (one BOS token)
         length = 0 if kwargs.get("inputs_embeds") is not None else 1
         if length == 0:
             raise ValueError("trace=True needs input_ids: with inputs_embeds the sequences do not hold the prompt.")
         inputs = sequences[:1, :1]
-    mask = kwargs.get("attention_mask")
-    if mask is None:
-        pad = model.generation_config.pad_token_id
-        eos = _as_list(model.generation_config.eos_token_id)
-        # Transformers' own rule: padding is inferred only where it cannot be mistaken for an end-of-text token.
-        mask = inputs.ne(pad).long() if pad is not None and pad not in eos and (inputs == pad).any() else None
-    mask = torch.ones_like(inputs) if mask is None else mask
+    mask = _mask(model, inputs, kwargs)
     copies = len(sequences) // len(inputs)
-    return inputs.repeat_interleave(copies, 0), mask.long().repeat_interleave(copies, 0)
+    return inputs.repeat_interleave(copies, 0), mask.repeat_interleave(copies, 0)
+
+
+def prompt_of_call(
+    model: AutoDecoForCausalLM, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Tensor | None, Tensor]:
+    """The prompt of a ``generate`` call: everything before the tokens that the call generates.
+
+    Returns:
+        Its token ids ``[B, L]``, ``None`` where there are none (embeddings, or the one BOS token of an empty call), and
+        its mask ``[B, L]``, 0 at padding.
+    """
+    if (embeddings := kwargs.get("inputs_embeds")) is not None:
+        mask = kwargs.get("attention_mask")
+        return None, torch.ones(embeddings.shape[:2], dtype=torch.long) if mask is None else mask.long()
+    inputs = _input_ids(args, kwargs)
+    return inputs, torch.ones(1, 1, dtype=torch.long) if inputs is None else _mask(model, inputs, kwargs)
+
+
+def _input_ids(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    return kwargs.get("input_ids", kwargs.get("inputs", args[0] if args else None))
+
+
+def _mask(model: AutoDecoForCausalLM, input_ids: Tensor, kwargs: dict[str, Any]) -> Tensor:
+    """The prompt's mask as ``generate`` sees it: given, or inferred from padding."""
+    mask: Tensor | None = kwargs.get("attention_mask")
+    if mask is not None:
+        return mask.long()
+    pad = model.generation_config.pad_token_id
+    eos = _as_list(model.generation_config.eos_token_id)
+    # Transformers' own rule: padding is inferred only where it cannot be mistaken for an end-of-text token.
+    inferred = pad is not None and pad not in eos and bool((input_ids == pad).any())
+    return input_ids.ne(pad).long() if inferred else torch.ones_like(input_ids)
 
 
 def _resolved(model: AutoDecoForCausalLM, args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:

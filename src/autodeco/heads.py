@@ -6,6 +6,8 @@ share them. Parameter names are those of the released checkpoints (``temp_head.m
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -13,67 +15,9 @@ from torch import Tensor, nn
 
 from autodeco import distribution
 from autodeco.config import AutoDecoConfig
+from autodeco.errors import ConfigError
 from autodeco.kernels import cpu
-
-
-def _mlp(input_size: int, hidden_size: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(input_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, 1))
-
-
-class TemperatureHead(nn.Module):
-    """``T = max_temperature · sigmoid(MLP(h))`` (paper, equation 3); with temperature features, ``MLP([h, stats])``."""
-
-    def __init__(self, config: AutoDecoConfig) -> None:
-        super().__init__()
-        self.max_temperature = config.max_temperature
-        self.temperature_features = config.temperature_features
-        self.mlp = _mlp(config.temperature_input_size, config.mlp_hidden_size)
-
-    def forward(self, hidden_states: Tensor, base_statistics: Tensor | None = None) -> Tensor:
-        """Predicts temperatures.
-
-        Args:
-            hidden_states: ``[..., H]``.
-            base_statistics: ``[..., 4]`` of ``softmax(l)``, needed if the head was built with temperature features.
-
-        Returns:
-            ``[...]`` in ``(0, max_temperature)``.
-        """
-        features = hidden_states
-        if self.temperature_features:
-            if base_statistics is None:
-                raise ValueError("this temperature head takes statistics of softmax(l), and none were given.")
-            features = torch.cat([hidden_states, base_statistics.detach().to(hidden_states.dtype)], dim=-1)
-        values: Tensor = self.mlp(features).squeeze(-1)
-        return self.max_temperature * values.sigmoid()
-
-
-class TopPHead(nn.Module):
-    """``P = sigmoid(MLP([h, T, statistics]))`` (paper, equation 4; statistics as in the released heads)."""
-
-    def __init__(self, config: AutoDecoConfig) -> None:
-        super().__init__()
-        self.statistics_features = config.statistics_features
-        self.mlp = _mlp(config.top_p_input_size, config.mlp_hidden_size)
-
-    def forward(self, hidden_states: Tensor, temperature: Tensor, statistics: Tensor | None = None) -> Tensor:
-        """Predicts top-p.
-
-        Args:
-            hidden_states: ``[..., H]``.
-            temperature: ``[...]``; detached here, so that no gradient reaches the temperature head through it.
-            statistics: ``[..., 4]`` of ``softmax(l / T)``, needed if the head was built with them; detached too.
-
-        Returns:
-            ``[...]`` in ``(0, 1)``.
-        """
-        features = [hidden_states, temperature.detach().unsqueeze(-1).to(hidden_states.dtype)]
-        if self.statistics_features:
-            if statistics is None:
-                raise ValueError("this top-p head takes statistics of softmax(l / T), and none were given.")
-            features.append(statistics.detach().to(hidden_states.dtype))
-        values: Tensor = self.mlp(torch.cat(features, dim=-1)).squeeze(-1)
-        return values.sigmoid()
+from autodeco.networks import PromptPooling, TemperatureHead, TopPHead
 
 
 class ShapedLogits(NamedTuple):
@@ -105,6 +49,9 @@ class RowOptions(NamedTuple):
 class DecodingHeads(nn.Module):
     """Both heads. Either can be absent: then its value is 1 everywhere.
 
+    Heads with ``prompt_summary`` take what :meth:`input_of` makes wherever ``hidden_states`` are named below: the
+    summary is beside each hidden state, so that whatever passes hidden states on passes the summary on, too.
+
     Args:
         config: shape of the heads.
     """
@@ -127,6 +74,64 @@ class DecodingHeads(nn.Module):
     def dtype(self) -> torch.dtype:
         """Precision of the heads' parameters, which hidden states are cast to."""
         return next(self.parameters()).dtype
+
+    def with_prompt_summary(self) -> DecodingHeads:
+        """The same heads, copied, that also see a summary of the prompt; until they are trained, they choose alike."""
+        extended = copy.deepcopy(self)
+        extended.config = replace(self.config, prompt_summary=True)
+        for head in (extended.temp_head, extended.top_p_head):
+            if head is not None and head.prompt is None:
+                head.prompt = PromptPooling(self.config.hidden_size, self.config.mlp_hidden_size)
+        return extended.to(next(self.parameters()))
+
+    def summarise_prompt(self, hidden_states: Tensor, prompt_mask: Tensor) -> Tensor | None:
+        """What the prompt adds to the first layers of both heads. Computed once a request, and kept for all its tokens.
+
+        Args:
+            hidden_states: ``[B, S, H]``, the last ones (the input of ``lm_head``).
+            prompt_mask: ``[B, S]``, true at positions of the prompt.
+
+        Returns:
+            ``[B, 2 m]``, the temperature head's part first, 0 for an absent head; ``None`` where the heads see none.
+        """
+        if not self.config.prompt_summary:
+            return None
+        device = next(self.parameters()).device
+        states, mask = hidden_states.to(device, self.dtype), prompt_mask.to(device, torch.bool)
+        absent = states.new_zeros(len(states), self.config.mlp_hidden_size)
+        heads = (self.temp_head, self.top_p_head)
+        parts = [absent if head is None or head.prompt is None else head.prompt(states, mask) for head in heads]
+        return torch.cat(parts, dim=-1)
+
+    def input_of(self, hidden_states: Tensor, summary: Tensor | None) -> Tensor:
+        """What the heads take: hidden states, with a summary beside each.
+
+        Args:
+            hidden_states: ``[..., H]``.
+            summary: ``[..., 2 m]`` of :meth:`summarise_prompt`, of shape to be expanded to the hidden states'; ``None``
+                gives the hidden states back.
+
+        Returns:
+            ``[..., H + 2 m]`` in the heads' precision.
+        """
+        if summary is None:
+            return hidden_states
+        beside = summary.expand(*hidden_states.shape[:-1], summary.shape[-1])
+        return torch.cat([hidden_states.to(summary), beside], dim=-1)
+
+    def _parts(self, hidden_states: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Hidden states in the heads' precision, and what the prompt adds to the temperature and to the top-p head."""
+        hidden_states = hidden_states.to(self.dtype)
+        if not self.config.prompt_summary:
+            return hidden_states, None, None
+        sizes = [self.config.hidden_size, *[self.config.mlp_hidden_size] * 2]
+        if hidden_states.shape[-1] != sum(sizes):
+            raise ConfigError(
+                "these heads see a summary of the prompt (prompt_summary), and were given hidden states alone. "
+                "AutoDecoForCausalLM computes it in forward, generate and training; what does not needs other heads."
+            )
+        states, temperature, top_p = torch.split(hidden_states, sizes, dim=-1)
+        return states.contiguous(), temperature, top_p
 
     @property
     def needs_base_statistics(self) -> bool:
@@ -157,10 +162,10 @@ class DecodingHeads(nn.Module):
         Returns:
             ``[...]``.
         """
-        hidden_states = hidden_states.to(self.dtype)
+        states, addition, _ = self._parts(hidden_states)
         if self.temp_head is None:
-            return hidden_states.new_ones(hidden_states.shape[:-1])
-        temperature: Tensor = self.temp_head(hidden_states, base_statistics)
+            return states.new_ones(states.shape[:-1])
+        temperature: Tensor = self.temp_head(states, base_statistics, addition)
         return temperature
 
     @property
@@ -181,7 +186,8 @@ class DecodingHeads(nn.Module):
         """
         if self.top_p_head is None:
             return torch.ones_like(temperature)
-        top_p: Tensor = self.top_p_head(hidden_states.to(self.dtype), temperature, statistics)
+        states, _, addition = self._parts(hidden_states)
+        top_p: Tensor = self.top_p_head(states, temperature, statistics, addition)
         return top_p
 
     def shape(self, hidden_states: Tensor, logits: Tensor, options: RowOptions | None = None) -> ShapedLogits:
@@ -229,7 +235,10 @@ class DecodingHeads(nn.Module):
     def _shape_at_once(self, kernels: cpu.Kernels, hidden_states: Tensor, logits: Tensor) -> ShapedLogits:
         """:meth:`shape` by one matrix product and one call: a decoding step of one row is mostly calls otherwise."""
         weight, bias, layers = self._joined_layers()
-        first = torch.addmm(bias, hidden_states.reshape(-1, hidden_states.shape[-1]).float(), weight)
+        states, *parts = self._parts(hidden_states)
+        first = torch.addmm(bias, states.reshape(-1, states.shape[-1]), weight)
+        if additions := [part for part in parts if part is not None]:
+            first += torch.cat(additions, dim=-1).view_as(first)
         shaped, temperature, top_p = kernels.shape(logits.reshape(-1, logits.shape[-1]), first, layers)
         leading = logits.shape[:-1]
         return ShapedLogits(shaped.view(logits.shape), temperature.view(leading), top_p.view(leading))

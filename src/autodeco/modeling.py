@@ -19,12 +19,13 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
-from autodeco import distribution, lm_head, outputs
+from autodeco import distribution, lm_head, outputs, prompts
 from autodeco.config import AutoDecoConfig
 from autodeco.errors import CheckpointError
 from autodeco.generation import generate_with_trace, neutral_generation_config
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
+from autodeco.objectives.prompt import prompt_of
 from autodeco.steering import Decoding, Steered, active_steering, steering
 from autodeco.strategies import Strategy, get_strategy
 
@@ -60,6 +61,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         top_p_head: bool = True,
         statistics_features: bool = True,
         temperature_features: bool = False,
+        prompt_summary: bool = False,
         **kwargs: Any,
     ) -> AutoDecoForCausalLM:
         """Puts heads on a base model: new ones, or those given.
@@ -74,6 +76,8 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             top_p_head: whether new heads include one for top-p.
             statistics_features: whether a new top-p head sees statistics of the logits.
             temperature_features: whether a new temperature head does.
+            prompt_summary: whether new heads see a summary of the prompt (Transformers alone, not vLLM). Heads that
+                are given can be extended: ``heads.with_prompt_summary()``.
             **kwargs: for Transformers' ``from_pretrained`` (``dtype``, ``device_map``, ``attn_implementation``, ...).
 
         Raises:
@@ -101,6 +105,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
                     top_p_head=top_p_head,
                     statistics_features=statistics_features,
                     temperature_features=temperature_features,
+                    prompt_summary=prompt_summary,
                     base_model_name_or_path=name,
                     base_model_revision=revision,
                 )
@@ -147,25 +152,57 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
 
         return push_heads(self.decoding_heads, repo_id, adapter=saved_adapter(self), **kwargs)
 
-    def forward(self, *args: Any, objective: Callable[..., ObjectiveOutput] | None = None, **kwargs: Any) -> Any:
+    def forward(
+        self,
+        *args: Any,
+        objective: Callable[..., ObjectiveOutput] | None = None,
+        prompt_mask: Tensor | None = None,
+        prompt_summary: Tensor | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """Runs the base model and shapes its logits, or computes a training objective.
 
         Arguments are the base model's own. With ``labels`` alone, the loss is the base model's (of the unshaped
         logits). With ``objective``, nothing is shaped: the result holds the ``loss`` to train the heads with, and the
         objective's own output as ``objective``.
 
+        Heads with ``prompt_summary`` take two more. Within ``generate`` the prompt is known. Elsewhere it is where
+        ``prompt_mask`` is true, and without one all that the pass is given, padding left out; with an objective, all
+        before each row's first label. A pass that goes on from a cache takes the first pass's ``prompt_summary``.
+
+        Args:
+            *args: the base model's.
+            objective: one of :mod:`autodeco.objectives`, its settings bound.
+            prompt_mask: ``[B, S]``, true at the prompt's positions among those of this pass.
+            prompt_summary: the output's of an earlier pass over the prompt.
+            **kwargs: the base model's.
+
         Returns:
             The base model's output with ``logits`` shaped (``[B, S, V]`` float32) and three more fields:
             ``base_logits`` ``[B, S, V]``, ``temperature`` ``[B, S]``, ``top_p`` ``[B, S]``. ``S`` counts the positions
-            that ``logits_to_keep`` asks for.
+            that ``logits_to_keep`` asks for. Heads with ``prompt_summary`` add a field of that name, for later passes.
+
+        Raises:
+            ConfigError: the heads see a summary of the prompt, and it cannot be told; or a prompt is given to heads
+                that see none.
         """
+        prompts.check_wanted(self, prompt_mask, prompt_summary)
         if objective is not None:
-            return self._training_output(objective, *args, **kwargs)
+            return self._training_output(objective, *args, prompt_mask=prompt_mask, **kwargs)
         if not self.heads_enabled:
             return super().forward(*args, **kwargs)
         return_dict = kwargs.pop("return_dict", None)
-        output = super().forward(*args, return_dict=True, **kwargs)
-        shaped = self.shaper.shape(lm_head.take_input(), output.logits)
+        seen_summary = None
+        if self.autodeco_config.prompt_summary:
+            prompt = prompts.prompt_of_pass(self, args, kwargs, prompt_mask, prompt_summary)
+            with prompts.kept_states() as kept:
+                output = super().forward(*args, return_dict=True, **kwargs)
+            prompt_summary = prompt(kept[0])
+            seen_summary = prompt_summary.unsqueeze(1)
+        else:
+            output = super().forward(*args, return_dict=True, **kwargs)
+        seen = self.decoding_heads.input_of(lm_head.take_input(), seen_summary)
+        shaped = self.shaper.shape(seen, output.logits)
         if (trace := outputs.active_trace()) is not None:
             last = (shaped.temperature[:, -1], shaped.top_p[:, -1], distribution.entropy(shaped.logits[:, -1]))
             trace.append(tuple(value.detach() for value in last))
@@ -175,11 +212,17 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             logits=shaped.logits,
             temperature=shaped.temperature,
             top_p=shaped.top_p,
+            prompt_summary=prompt_summary,
         )
         return output.to_tuple() if return_dict is False else output
 
     def generate(
-        self, *args: Any, trace: bool = False, decoding: Decoding | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        trace: bool = False,
+        decoding: Decoding | None = None,
+        prompt_summary: Tensor | None = None,
+        **kwargs: Any,
     ) -> Tensor | ModelOutput:
         """Transformers' own ``generate``, unchanged.
 
@@ -189,25 +232,33 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             decoding: steers the heads' choices in this call. ``"certain"``: T · 0.5, P · 0.9 at every token;
                 ``"diverse"``: T · 1.5, P / 0.9, up to the heads' maximum and 1; ``{"temperature": 0.3}``,
                 ``{"top_p": 0.9}`` or both: this value at every token, and the other head's choices as ever.
+            prompt_summary: for heads that see one, that of an earlier call's output object, to go on with the same
+                prompt's completion. Without it the prompt is everything before this call's tokens.
             **kwargs: as in Transformers.
 
         Returns:
             Transformers' result. With ``trace``, its output object (as with ``return_dict_in_generate=True``) with
             three more fields, ``temperature``, ``top_p`` and ``entropy`` (of the distribution sampled from, in nats),
-            each ``[B, new tokens]``; NaN after a sequence's end.
+            each ``[B, new tokens]``; NaN after a sequence's end. Output objects of heads with ``prompt_summary`` have a
+            field of that name, a row a prompt.
 
         Raises:
-            ConfigError: ``decoding`` is unknown or out of range, or given where not the heads decode.
+            ConfigError: ``decoding`` is unknown or out of range, or given where not the heads decode; or the prompt's
+                summary cannot be had.
         """
         if decoding is not None:
             with steering(self, decoding):
-                return self.generate(*args, trace=trace, **kwargs)
+                return self.generate(*args, trace=trace, prompt_summary=prompt_summary, **kwargs)
         if self._strategy is not None and self._strategy.greedy:
             kwargs.setdefault("do_sample", False)
-        if not trace:
-            result: Tensor | ModelOutput = super().generate(*args, **kwargs)
-            return result
-        return generate_with_trace(self, super().generate, args, kwargs)
+        with prompts.generating(self, args, kwargs, prompt_summary) as call:
+            if trace:
+                result = generate_with_trace(self, super().generate, args, kwargs, prompt_summary)
+            else:
+                result = super().generate(*args, **kwargs)
+        if call is not None and isinstance(result, ModelOutput):
+            result = outputs.extend(result, prompt_summary=call.of_prompts)
+        return result
 
     @property
     def shaper(self) -> DecodingHeads | Strategy | Steered:
@@ -274,6 +325,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         easy_token_draws: Tensor | None = None,
         hidden_states: Tensor | None = None,
         row_weights: Tensor | None = None,
+        prompt_mask: Tensor | None = None,
     ) -> outputs.TrainingOutput:
         if hidden_states is None:
             assert input_ids is not None
@@ -281,9 +333,12 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         weight = lm_head.plain_weight(self)
         hidden_states = hidden_states.to(self.get_output_embeddings().weight.dtype)  # stored ones are bfloat16
         logits_of = self.compute_logits if weight is None else weight
-        result = objective(
-            self.decoding_heads, hidden_states, logits_of, labels, easy_token_draws, row_weights=row_weights
-        )
+        options: dict[str, Any] = {"row_weights": row_weights}
+        if self.autodeco_config.prompt_summary:
+            if prompt_mask is None and attention_mask is not None:
+                prompt_mask = prompt_of(labels) & attention_mask.bool()
+            options["prompt_mask"] = prompt_mask
+        result = objective(self.decoding_heads, hidden_states, logits_of, labels, easy_token_draws, **options)
         return outputs.TrainingOutput(loss=result.loss, objective=result)
 
     def compute_logits(self, hidden_states: Tensor) -> Tensor:
@@ -330,6 +385,8 @@ def attach_heads(model: Any, heads: DecodingHeads) -> AutoDecoForCausalLM:
     model.autodeco_config = config
     model.decoding_heads = heads.to(device=output_embeddings.weight.device)
     output_embeddings.register_forward_pre_hook(lm_head.keep_input)
+    if config.prompt_summary:
+        prompts.register(model)
     model.generation_config = neutral_generation_config(model.generation_config)
     attached: AutoDecoForCausalLM = model.eval()
     return attached

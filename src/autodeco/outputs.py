@@ -17,9 +17,9 @@ from autodeco.objectives.output import ObjectiveOutput
 Trace = list[tuple[Tensor, ...]]
 
 _STATE = threading.local()
-# Output classes made so far (each base class is always extended by the same fields). A plain dictionary, because
-# torch.compile traces through it, and not through functools.cache.
-_EXTENDED: dict[type[ModelOutput], type[ModelOutput]] = {}
+# Output classes made so far, by base class and added fields. A plain dictionary, because torch.compile traces through
+# it, and not through functools.cache.
+_EXTENDED: dict[tuple[type[ModelOutput], tuple[str, ...]], type[ModelOutput]] = {}
 
 
 @dataclasses.dataclass
@@ -38,15 +38,15 @@ class TrainingOutput(ModelOutput):  # type: ignore[misc]
 def extend(output: ModelOutput, **fields: Any) -> ModelOutput:
     """Returns ``output`` with fields replaced or added; its class becomes a subclass of its own class."""
     base = type(output)
-    if base not in _EXTENDED:
-        added = [name for name in fields if name not in base.__dataclass_fields__]
-        _EXTENDED[base] = dataclasses.make_dataclass(
+    added = tuple(name for name in fields if name not in base.__dataclass_fields__)
+    if (base, added) not in _EXTENDED:
+        _EXTENDED[base, added] = dataclasses.make_dataclass(
             f"AutoDeco{base.__name__}",
             [(name, Tensor | None, dataclasses.field(default=None)) for name in added],
             bases=(base,),
             namespace={"__module__": __name__},
         )
-    return _EXTENDED[base](**{**dict(output), **fields})
+    return _EXTENDED[base, added](**{**dict(output), **fields})
 
 
 def active_trace() -> Trace | None:

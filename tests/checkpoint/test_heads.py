@@ -34,6 +34,8 @@ def make_heads(**settings: object) -> DecodingHeads:
         {"top_p_head": False},
         {"statistics_features": False},
         {"temperature_features": True},
+        {"prompt_summary": True},
+        {"prompt_summary": True, "top_p_head": False},
         {"mlp_hidden_size": 16, "max_temperature": 3.0, "min_temperature": 0.1, "vocab_size": None},
         {"base_model_name_or_path": "owner/name", "base_model_revision": "main"},
     ],

@@ -84,6 +84,15 @@ def test_inspect(merged_folder: Path, base_folder: Path) -> None:
     assert "plain model without decoding heads" in run("inspect", base_folder).output
 
 
+def test_inspect_shows_a_summary_of_the_prompt(tmp_path: Path, base_folder: Path, heads_folder: Path) -> None:
+    AutoDecoForCausalLM.from_base(str(base_folder), prompt_summary=True).save_pretrained(tmp_path / "with-summary")
+    text = run("inspect", tmp_path / "with-summary").output
+    assert "prompt summary" in text
+    assert "Transformers only, not vLLM" in text
+    assert "temp_head.prompt.query" in text
+    assert "prompt summary" not in run("inspect", heads_folder).output
+
+
 def test_inspecting_damaged_heads_exits_with_1(heads_folder: Path) -> None:
     path = heads_folder / "autodeco_heads.safetensors"
     save_file({**load_file(path), "temp_head.mlp.2.bias": torch.tensor([float("nan")])}, path)

@@ -69,3 +69,15 @@ def test_flags_of_vllm_reach_it(monkeypatch, base_folder, tmp_path):
     assert run(str(tmp_path / "heads"), "--port", "9000", "--max-model-len", "64", "--enforce-eager") == 1
     assert seen[0][seen[0].index("--port") + 1] == "9000"
     assert seen[0][-3:] == ["--max-model-len", "64", "--enforce-eager"]
+
+
+def test_heads_that_see_a_summary_of_the_prompt_are_refused_on_vllm(monkeypatch, capsys, base_folder, tmp_path):
+    from autodeco import AutoDecoForCausalLM
+
+    AutoDecoForCausalLM.from_base(str(base_folder), prompt_summary=True).save_pretrained(tmp_path / "heads")
+    monkeypatch.setattr(launch, "_version", lambda: "0.32.0")
+    monkeypatch.setattr(launch, "serve", lambda argv: pytest.fail("the engine was started"))
+    for arguments in ((str(tmp_path / "heads"),), (str(base_folder), "--heads", str(tmp_path / "heads"))):
+        assert run(*arguments) == 2
+        assert "which vLLM cannot give them" in (error := capsys.readouterr().err)
+        assert "--engine transformers" in error

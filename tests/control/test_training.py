@@ -101,6 +101,17 @@ def test_from_the_store_as_by_streaming(settings, tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=0.02)  # stored states are bfloat16
 
 
+def test_heads_that_see_the_prompt_learn_commands_from_the_store_as_by_streaming(settings, tmp_path, heads):
+    options = {"heads": heads, "prompt_summary": True, "easy_token_masking": 0.0, "eval_data": settings["data"],
+               "eval_steps": 3}  # fmt: skip
+    logs = [run(settings, output=tmp_path / store, hidden_state_store=store, **options).log for store in ("on", "off")]
+    losses = [[entry["loss"] for entry in log if "loss" in entry] for log in logs]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    distances = [entry["temperature_keep_loss"] for entry in logs[0] if "temperature_keep_loss" in entry]
+    assert distances[0] == 0  # a summary that starts at nothing
+    assert weights(tmp_path / "on")["temp_head.prompt.weight"].abs().sum() > 0
+
+
 def test_one_head_alone_and_evaluation_with_validation_phrasings(settings, rollouts):
     log = run(settings, steer=["temperature"], eval_data=str(rollouts), eval_steps=3).log
     assert sum("eval_loss" in entry for entry in log) == 2

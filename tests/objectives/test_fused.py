@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autodeco.config import AutoDecoConfig
 from autodeco.heads import DecodingHeads
-from autodeco.objectives import eager, fused, soft_nucleus
+from autodeco.objectives import chunks, eager, fused, soft_nucleus
 from autodeco.objectives.soft_nucleus import ScaledRows, soft_nucleus_terms
 
 
@@ -292,7 +292,7 @@ def test_chunks_add_up(monkeypatch):
     heads = DecodingHeads(AutoDecoConfig(hidden_size=8, vocab_size=50))
     case = heads, torch.randn(2, 9, 8), torch.randn(50, 8), torch.randint(0, 50, (2, 9)), torch.rand(2, 8)
     whole = both("released", *case)[1]
-    monkeypatch.setattr(fused, "_CHUNK_ELEMENTS", 150)  # three positions a chunk
+    monkeypatch.setattr(chunks, "_CHUNK_ELEMENTS", 150)  # three positions a chunk
     chunked = both("released", *case)[1]
     torch.testing.assert_close(whole[0].loss, chunked[0].loss)
     for one, other in zip(whole[1], chunked[1], strict=True):
@@ -301,14 +301,14 @@ def test_chunks_add_up(monkeypatch):
 
 def test_chunks_are_as_small_as_memory_asks(monkeypatch):
     device = torch.device("cpu")
-    monkeypatch.setattr(fused, "free_memory", lambda _: 10**12)
-    assert fused.chunk_size(10**6, 50_000, device) == fused._CHUNK_ELEMENTS // 50_000
-    assert fused.chunk_size(336, 50_000, device) == 168  # not 335 and 1
-    assert fused.chunk_size(7, 50_000, device) == 7
-    monkeypatch.setattr(fused, "free_memory", lambda _: 24 * 50_000 * 3)
-    assert fused.chunk_size(10**6, 50_000, device) == 3
-    monkeypatch.setattr(fused, "free_memory", lambda _: 0)
-    assert fused.chunk_size(10**6, 50_000, device) == 1
+    monkeypatch.setattr(chunks, "free_memory", lambda _: 10**12)
+    assert chunks.chunk_size(10**6, 50_000, device) == chunks._CHUNK_ELEMENTS // 50_000
+    assert chunks.chunk_size(336, 50_000, device) == 168  # not 335 and 1
+    assert chunks.chunk_size(7, 50_000, device) == 7
+    monkeypatch.setattr(chunks, "free_memory", lambda _: 24 * 50_000 * 3)
+    assert chunks.chunk_size(10**6, 50_000, device) == 3
+    monkeypatch.setattr(chunks, "free_memory", lambda _: 0)
+    assert chunks.chunk_size(10**6, 50_000, device) == 1
 
 
 def test_a_chunk_that_does_not_fit_is_taken_in_halves():

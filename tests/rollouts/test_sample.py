@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from autodeco import AutoDecoForCausalLM
 from autodeco.errors import ConfigError
 from autodeco.rollouts.sample import TransformersSampler, batch_seed, plan
 from autodeco.rollouts.sampler import Sampling
@@ -125,6 +126,24 @@ def test_trace_keeps_temperature_and_top_p_of_each_token(tokenizer):
         expected = model(ids).temperature[0, len(drawn.prompt_ids) - 1 : -1]
     torch.testing.assert_close(torch.tensor(drawn.temperature), expected, atol=1e-4, rtol=1e-4)
     assert next(sample(model, tokenizer, PROMPTS, max_new_tokens=2)).temperature is None
+
+
+def test_heads_that_see_the_prompt_see_the_same_one_in_every_segment(tokenizer):
+    base = tiny_llama(vocab_size=len(tokenizer), initializer_range=0.02, tie_word_embeddings=False)
+    model = AutoDecoForCausalLM.from_base(base, prompt_summary=True)
+    with torch.no_grad():
+        for name, parameter in model.decoding_heads.named_parameters():
+            parameter.normal_(std=0.3) if ".prompt." in name else parameter.mul_(3)
+    settings = {"samples_per_prompt": 3, "max_new_tokens": 40, "batch_size": 9, "trace": True, "strategy": "autodeco"}
+    samples = list(sample(model, tokenizer, PROMPTS, **settings))
+    lengths = [len(drawn.completion_ids) for drawn in samples]
+    assert min(lengths) < 16 < 32 < max(lengths)  # segments of 16: some rows are left out of later ones
+    for drawn in samples:
+        ids = torch.tensor([drawn.prompt_ids + drawn.completion_ids])
+        prompt_mask = torch.arange(ids.shape[1]).unsqueeze(0) < len(drawn.prompt_ids)
+        with torch.no_grad():
+            expected = model(ids, prompt_mask=prompt_mask).temperature[0, len(drawn.prompt_ids) - 1 : -1]
+        torch.testing.assert_close(torch.tensor(drawn.temperature), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_model_without_a_plain_cache_takes_one_call(tokenizer):

@@ -8,7 +8,7 @@ import pytest
 from autodeco import AutoDecoForCausalLM
 from autodeco.checkpoint import convert, merge
 from autodeco.errors import CheckpointError, ConfigError, ModelNotFoundError
-from autodeco.serving.checkpoint import served_model
+from autodeco.serving.checkpoint import check_vllm, served_model
 from autodeco.serving.vllm import launch
 
 
@@ -73,3 +73,25 @@ def test_arguments_of_the_engine(heads, tmp_path):
     assert "--logits-processors" not in launch.arguments(served, [], on_cpu=False)
     with pytest.raises(ConfigError, match="--hf-overrides is set by autodeco serve"):
         launch.arguments(served, ["--hf-overrides={}"], on_cpu=True)
+
+
+def test_heads_that_see_a_summary_of_the_prompt_are_for_transformers(heads, base_folder, tmp_path):
+    model = AutoDecoForCausalLM.from_base(str(base_folder), prompt_summary=True)
+    model.save_pretrained(tmp_path / "with-summary")
+    summary = str(tmp_path / "with-summary")
+    for arguments in ((summary,), (str(base_folder), summary)):
+        with pytest.raises(CheckpointError, match=r"with-summary/.*which vLLM cannot .*--engine transformers"):
+            check_vllm(*arguments)
+    check_vllm(str(heads))
+    check_vllm(str(base_folder), str(heads))
+    with pytest.raises(CheckpointError, match=r"these heads see a summary .* not merged"):
+        merge(None, summary, tmp_path / "merged")
+    with pytest.raises(CheckpointError, match="these heads see a summary"):
+        convert(summary, tmp_path / "merged", "merged")
+    for layout in ("released-heads", "released-full"):
+        with pytest.raises(CheckpointError, match="prompt_summary is True, and the released layout"):
+            convert(summary, tmp_path / "released", layout)
+    assert not (tmp_path / "merged").exists()
+    assert not (tmp_path / "released").exists()
+    assert "vLLM cannot\nserve these heads" in (tmp_path / "with-summary" / "README.md").read_text()
+    assert "summary" not in (heads / "README.md").read_text().split("```json")[0]

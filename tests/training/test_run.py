@@ -187,6 +187,39 @@ def test_temperature_features_are_trained_and_decoded_with(settings, store):
     assert ((traced.temperature > 0) & (traced.temperature < 2)).all()
 
 
+@pytest.mark.parametrize("store", ["off", "on"])
+def test_a_summary_of_the_prompt_is_trained_and_decoded_with(settings, store):
+    output = run(settings, prompt_summary=True, hidden_state_store=store).output
+    model = AutoDecoForCausalLM.from_pretrained(output)
+    for head in (model.decoding_heads.temp_head, model.decoding_heads.top_p_head):
+        assert head.prompt.weight.abs().sum() > 0
+        assert head.prompt.query.abs().sum() > 0
+    traced = model.generate(torch.tensor([[1, 5, 9]]), max_new_tokens=5, do_sample=True, trace=True)
+    assert ((traced.temperature > 0) & (traced.temperature < 2)).all()
+
+
+def test_a_summary_of_the_prompt_from_the_store_as_by_streaming(settings, tmp_path):
+    options = {"easy_token_masking": 0.0, "max_steps": 12, "prompt_summary": True, "dtype": "float32"}
+    losses = []
+    for store in ("off", "on"):
+        log = run(settings, output=tmp_path / store, hidden_state_store=store, **options).log
+        losses.append([entry["loss"] for entry in log if "loss" in entry])
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)  # stored states are bfloat16
+
+
+def test_trained_heads_are_extended_by_a_summary(settings, tmp_path):
+    first = run(settings).output
+    second = run(settings, heads=str(first), prompt_summary=True, output=tmp_path / "second", learning_rate=1e-9).output
+    before, after = weights(first), weights(second)
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, rtol=1e-4, atol=1e-6)
+    assert {name for name in after if name not in before} == {
+        f"{head}.prompt.{part}" for head in ("temp_head", "top_p_head") for part in ("query", "weight")
+    }
+    third = run(settings, heads=str(second), output=tmp_path / "third", learning_rate=1e-9).output
+    assert weights(third).keys() == after.keys()  # heads that have one keep it
+
+
 def test_training_can_start_from_heads(settings, tmp_path):
     first = run(settings).output
     second = run(settings, heads=str(first), output=tmp_path / "second", learning_rate=1e-9).output

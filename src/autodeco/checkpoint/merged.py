@@ -198,6 +198,7 @@ def write_merged(
     progress: Progress | None = None,
 ) -> int:
     """Writes a merged checkpoint of parts that were found; see :func:`merge`."""
+    config.check_vllm(heads.label)
     base.check_fits(config, heads.label)
     section = config
     if config.adapter_sha256 is not None:

@@ -12,7 +12,7 @@ _HEADS = """\
 # Decoding heads for {title}
 
 AutoDeco heads ([paper](https://arxiv.org/abs/2510.26697)): {what}
-the base model's last hidden state, {values} to sample each token with. {weights}
+the base model's last hidden state, {values} to sample each token with. {weights}{prompt_summary}
 
 ```python
 from autodeco import AutoDecoForCausalLM
@@ -32,6 +32,10 @@ _WEIGHTS = "The base model's weights are not in here and\nare not changed."
 _ADAPTED_WEIGHTS = """They were trained together with
 the LoRA adapter beside them (PEFT's `adapter_model.safetensors`), which is loaded with them. The base model's weights
 are not in here."""
+_PROMPT_SUMMARY = """
+
+They also see a summary of the prompt's hidden states, computed once a request. That needs Transformers: vLLM cannot
+serve these heads, and they cannot be merged into the base model's folder."""
 
 _MERGED = """\
 # {title} with decoding heads
@@ -89,6 +93,7 @@ def _filled(template: str, config: AutoDecoConfig) -> str:
         what="two small networks that predict, from" if both else "a small network that predicts, from",
         weights=_ADAPTED_WEIGHTS if adapted else _WEIGHTS,
         merged_weights="with a LoRA adapter added to them" if adapted else "unchanged",
+        prompt_summary=_PROMPT_SUMMARY if config.prompt_summary else "",
         values="the temperature and top-p" if both else "the temperature" if config.temperature_head else "the top-p",
     )
 

@@ -28,7 +28,13 @@ _OWN_KEYS = (
     "base_model_name_or_path",
     "base_model_type",
 )
-_FIXED = {"mlp_hidden_size": 256, "max_temperature": 2.0, "min_temperature": 0.01, "temperature_features": False}
+_FIXED = {
+    "mlp_hidden_size": 256,
+    "max_temperature": 2.0,
+    "min_temperature": 0.01,
+    "temperature_features": False,
+    "prompt_summary": False,
+}
 
 
 def config_from_released(values: dict[str, Any], stored: Mapping[str, StoredTensor], where: str) -> AutoDecoConfig:

@@ -67,6 +67,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
             ("heads", " and ".join(name for name, present in heads if present)),
             ("hidden size", f"{found.config.hidden_size:,}"),
             ("vocabulary", "not recorded" if found.config.vocab_size is None else f"{found.config.vocab_size:,}"),
+            *([("prompt summary", "yes: Transformers only, not vLLM")] if found.config.prompt_summary else []),
             ("head weights", f"{found.head_parameters:,} ({_size(found.head_bytes)})"),
         ]
     if (adapter := found.adapter) is not None:

@@ -45,7 +45,7 @@ def command(
         -d '{"model": "heads", "messages": [{"role": "user", "content": "Hello"}]}'
     """
     from autodeco.serving import transformers as own_server
-    from autodeco.serving.checkpoint import served_model, with_adapter_folded
+    from autodeco.serving.checkpoint import check_vllm, served_model, with_adapter_folded
     from autodeco.serving.load import load_model_and_tokenizer
     from autodeco.serving.samplers import chosen_engine
     from autodeco.serving.vllm import launch
@@ -64,6 +64,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="autodeco-serve-") as scratch:
         served = served_model(model, heads=heads, base=base, revision=revision, scratch=Path(scratch))
         if on_vllm:
+            check_vllm(model, heads, revision)
             served = with_adapter_folded(served, Path(scratch))
             if api_key is not None:
                 os.environ["VLLM_API_KEY"] = api_key  # not on a command line, where other users of the machine see it

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from autodeco import distribution
+from autodeco.objectives.chunks import chunk_size
 from autodeco.objectives.eager import LMHead
-from autodeco.objectives.fused import chunk_size
 
 
 def base_divergence(hidden_states: Tensor, base_hidden_states: Tensor, lm_head: LMHead) -> Tensor:

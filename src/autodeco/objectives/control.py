@@ -37,9 +37,10 @@ from torch import Tensor
 from autodeco import distribution
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.base_divergence import base_divergence
+from autodeco.objectives.chunks import chunk_size
 from autodeco.objectives.eager import IGNORED, LMHead
-from autodeco.objectives.fused import chunk_size
 from autodeco.objectives.output import ObjectiveOutput
+from autodeco.objectives.prompt import seen_by, summary_of
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,7 @@ def control(
     decoding: Callable[..., ObjectiveOutput],
     starting_heads: DecodingHeads | None = None,
     base_hidden_states: Tensor | None = None,
+    prompt_mask: Tensor | None = None,
 ) -> ObjectiveOutput:
     """The decoding objective and the keep loss on uncommanded rows, and the command losses and the base loss on all.
 
@@ -118,6 +120,7 @@ def control(
         decoding: an objective of ``eager`` or ``fused``, its settings bound.
         starting_heads: what uncommanded rows are kept at; they are not trained.
         base_hidden_states: ``[B, S, H]``, of the base without its adapter; ``None`` where it has none.
+        prompt_mask: ``[B, S]``, as of the decoding objective.
 
     Returns:
         The weighted sum as ``loss``. All else is of the uncommanded rows, as the decoding objective returns it; the
@@ -126,9 +129,18 @@ def control(
     plain = ~asked.commanded
     own_draws = None if easy_token_draws is None else easy_token_draws[plain]
     own_weights = None if row_weights is None else row_weights[plain]
-    output = decoding(heads, hidden_states[plain], lm_head_weight, labels[plain], own_draws, row_weights=own_weights)
+    own_prompts = None if prompt_mask is None else prompt_mask[plain]
+    output = decoding(
+        heads,
+        hidden_states[plain],
+        lm_head_weight,
+        labels[plain],
+        own_draws,
+        row_weights=own_weights,
+        prompt_mask=own_prompts,
+    )
     places = plain.nonzero().squeeze(-1)
-    given = hidden_states, lm_head_weight, labels
+    given = hidden_states, lm_head_weight, labels, prompt_mask
     values, rows = _values(heads, *given, asked.commanded, needs_top_p=weights.top_p)
 
     loss = weights.decoding * output.loss
@@ -158,7 +170,7 @@ def control(
             loss = loss + weights.keep * losses.mean()
             metrics[f"{head}_keep_loss"] = losses.detach().mean()
     if base_hidden_states is not None:
-        losses = _base_losses(*given, base_hidden_states)
+        losses = _base_losses(hidden_states, lm_head_weight, labels, base_hidden_states)
         loss = loss + weights.base * losses.mean()
         metrics["base_loss"] = losses.detach().mean()
     return replace(output, loss=loss, rows=places[output.rows], metrics=metrics)
@@ -223,14 +235,16 @@ def _keep_losses(
     hidden_states: Tensor,
     lm_head: LMHead,
     labels: Tensor,
+    prompt_mask: Tensor | None,
     plain: Tensor,
     base_hidden_states: Tensor | None,
 ) -> dict[str, Tensor]:
     """``mean_t (x_t - x⁰_t)²`` of every uncommanded row, ``[rows]``, by head."""
-    values, rows = _values(heads, hidden_states, lm_head, labels, plain)
+    given = hidden_states, lm_head, labels, prompt_mask, plain
+    values, rows = _values(heads, *given)
     with torch.no_grad():
         before = hidden_states if base_hidden_states is None else base_hidden_states
-        starting, _ = _values(starting_heads, before, lm_head, labels, plain)
+        starting, _ = _values(starting_heads, before, *given[1:])
     return {head: row_means((own - starting[head]).square(), rows, len(labels))[plain] for head, own in values.items()}
 
 
@@ -246,6 +260,7 @@ def _values(
     hidden_states: Tensor,
     lm_head: LMHead,
     labels: Tensor,
+    prompt_mask: Tensor | None,
     chosen: Tensor,
     *,
     needs_top_p: bool = True,
@@ -255,12 +270,14 @@ def _values(
     hidden = hidden_states[:, :-1][valid]
     ones = torch.ones(len(hidden), device=hidden.device)
     base = _statistics(heads, hidden, lm_head, ones) if heads.needs_base_statistics else None
-    temperature = heads.temperature(hidden, base)
+    rows = valid.nonzero()[:, 0]
+    seen = seen_by(heads, hidden, summary_of(heads, hidden_states, labels, prompt_mask), rows)
+    temperature = heads.temperature(seen, base)
     values = {"temperature": temperature}
     if needs_top_p:
         own = _statistics(heads, hidden, lm_head, temperature) if heads.needs_statistics else None
-        values["top_p"] = heads.top_p(hidden, temperature, own)
-    return values, valid.nonzero()[:, 0]
+        values["top_p"] = heads.top_p(seen, temperature, own)
+    return values, rows
 
 
 @torch.no_grad()

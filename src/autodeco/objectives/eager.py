@@ -18,6 +18,7 @@ from torch import Tensor
 from autodeco import distribution
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
+from autodeco.objectives.prompt import seen_by, summary_of
 
 EASY_TOKEN_MASKING = 0.6  # probability of dropping an easy position (paper, section 3)
 SOFT_TOP_P_DECAY = 30.0  # α
@@ -60,6 +61,7 @@ def released(
     easy_token_draws: Tensor | None = None,
     *,
     row_weights: Tensor | None = None,
+    prompt_mask: Tensor | None = None,
     importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
@@ -82,6 +84,8 @@ def released(
             ``easy_token_masking``. ``None`` drops nothing.
         row_weights: ``[B]``, multiplies the losses of each row's tokens; negative for what should become less likely.
             Means stay over the number of tokens, so twice the weights are twice the loss. ``None`` is 1 everywhere.
+        prompt_mask: ``[B, S]``, true at the prompt's positions, for heads with ``prompt_summary``; ``None`` is all
+            before each row's first label.
         importance_ratio_cap: weight each position by the ratio of the target's probability in the part's distribution
             (``softmax(l / T)``, ``p̃``) to the base's, detached, at most this; ``None`` does not.
         easy_token_masking: the share of easy positions to drop.
@@ -95,7 +99,7 @@ def released(
         Losses in nats a token; gradients reach ``heads.parameters()`` and, where they require one, the hidden states.
     """
     predictions = _predict(
-        heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights
+        heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights, prompt_mask
     )
     log_probability = at_targets(predictions.scaled_logits.log_softmax(-1), predictions.targets)
     kept = (~predictions.dropped).to(log_probability.dtype)
@@ -121,6 +125,7 @@ def end_to_end(
     easy_token_draws: Tensor | None = None,
     *,
     row_weights: Tensor | None = None,
+    prompt_mask: Tensor | None = None,
     importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
@@ -133,7 +138,7 @@ def end_to_end(
     ``temperature_loss`` and ``top_p_loss`` are ``None``.
     """
     predictions = _predict(
-        heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights
+        heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights, prompt_mask
     )
     log_probability = _soft_top_p_log_probability(predictions, decay, soft_nucleus)
     kept = (~predictions.dropped).to(log_probability.dtype)
@@ -149,6 +154,7 @@ def _predict(
     easy_token_draws: Tensor | None,
     easy_token_masking: float,
     row_weights: Tensor | None,
+    prompt_mask: Tensor | None,
 ) -> _Predictions:
     """Runs ``lm_head`` and the heads at the positions whose next token is a label."""
     next_labels = labels[:, 1:]
@@ -163,12 +169,13 @@ def _predict(
         dropped = torch.zeros_like(easy)
         if easy_token_draws is not None:
             dropped = easy & (easy_token_draws[valid] < easy_token_masking)
-    temperature = heads.temperature(hidden, heads.base_statistics(logits))
+    rows = valid.nonzero()[:, 0]
+    seen = seen_by(heads, hidden, summary_of(heads, hidden_states, labels, prompt_mask), rows)
+    temperature = heads.temperature(seen, heads.base_statistics(logits))
     scaled = distribution.scale(logits, temperature, heads.config.min_temperature)
     with torch.no_grad():
         statistics = distribution.probability_statistics(scaled.softmax(-1)) if heads.needs_statistics else None
-    top_p = heads.top_p(hidden, temperature, statistics)
-    rows = valid.nonzero()[:, 0]
+    top_p = heads.top_p(seen, temperature, statistics)
     row_weight = torch.ones_like(base_log_probability)
     if row_weights is not None:
         row_weight = row_weights.to(base_log_probability)[rows]

@@ -8,7 +8,6 @@ vocabulary]`` outlives its chunk, and nothing is kept for backward but those gra
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,17 +15,13 @@ import torch
 from torch import Tensor
 
 from autodeco.heads import DecodingHeads
-from autodeco.memory import free_memory
+from autodeco.objectives.chunks import chunk_size
 from autodeco.objectives.eager import EASY_TOKEN_MASKING, EPSILON, IGNORED, SOFT_TOP_P_DECAY, LMHead, SoftNucleus
 from autodeco.objectives.output import ObjectiveOutput
 from autodeco.objectives.product import ChunkProduct
+from autodeco.objectives.prompt import seen_by, summary_of
 from autodeco.objectives.rows import ChunkRows, chunk_rows
 
-# Logits of a chunk, where memory allows: 64 MB of float32. Matrix products of fewer rows are slower, of more no faster.
-_CHUNK_ELEMENTS = 16_777_216
-# Bytes that a chunk takes for each of its logits at most: those of the kernels are 8 (bfloat16 logits and scaled ones),
-# 4 more where the temperature head takes statistics; those of PyTorch's operations with temporary results up to 40.
-_BYTES_PER_ELEMENT = {"cpu": 12, "other": 40}
 # Positions whose heads are differentiated at once.
 _HEADS_CHUNK = 4096
 
@@ -39,6 +34,7 @@ def released(
     easy_token_draws: Tensor | None = None,
     *,
     row_weights: Tensor | None = None,
+    prompt_mask: Tensor | None = None,
     importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
@@ -49,7 +45,9 @@ def released(
     settings = _Settings(
         True, importance_ratio_cap, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive"
     )
-    return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights)
+    return _objective(
+        settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights, prompt_mask
+    )
 
 
 def end_to_end(
@@ -60,6 +58,7 @@ def end_to_end(
     easy_token_draws: Tensor | None = None,
     *,
     row_weights: Tensor | None = None,
+    prompt_mask: Tensor | None = None,
     importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
@@ -70,7 +69,9 @@ def end_to_end(
     settings = _Settings(
         False, importance_ratio_cap, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive"
     )
-    return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights)
+    return _objective(
+        settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights, prompt_mask
+    )
 
 
 @dataclass(frozen=True)
@@ -132,16 +133,18 @@ def _objective(
     labels: Tensor,
     easy_token_draws: Tensor | None,
     row_weights: Tensor | None,
+    prompt_mask: Tensor | None,
 ) -> ObjectiveOutput:
     next_labels = labels[:, 1:]
     valid = next_labels != IGNORED
     places = valid.nonzero()
-    hidden = _HiddenStates(hidden_states, places)
+    hidden = _HiddenStates(hidden_states, places, summary_of(heads, hidden_states, labels, prompt_mask))
     targets, row = next_labels[valid], places[:, 0]
     draws = torch.ones(len(row), device=row.device) if easy_token_draws is None else easy_token_draws[valid]
     weights = torch.ones(len(row), device=row.device) if row_weights is None else row_weights[row]
     with torch.no_grad():
-        positions = _over_vocabulary(settings, heads, hidden, lm_head, _Given(targets, draws, weights.double()))
+        given = _Given(targets, draws, weights.double())
+        positions = _over_vocabulary(settings, heads, hidden, lm_head, given)
 
     dtype = hidden_states.dtype if hidden_states.dtype == torch.float64 else torch.float32
     kept_count = max(1, int(positions.kept.sum()))
@@ -172,10 +175,14 @@ class _HiddenStates(NamedTuple):
 
     states: Tensor
     places: Tensor
+    summary: Tensor | None  # [B, 2 m] of each row's prompt
 
     def at(self, span: slice) -> Tensor:
         rows, columns = self.places[span].unbind(-1)
         return self.states[rows, columns]
+
+    def seen_by(self, heads: DecodingHeads, own: Tensor, span: slice) -> Tensor:
+        return seen_by(heads, own, self.summary, self.places[span, 0])
 
 
 def _over_vocabulary(
@@ -195,7 +202,9 @@ def _over_vocabulary(
     while start < count or not found:
         span = slice(start, start + size)
         try:
-            found.append(_chunk(settings, heads, hidden.at(span), product, given.at(span)))
+            own = hidden.at(span)
+            seen = hidden.seen_by(heads, own, span)
+            found.append(_chunk(settings, heads, own, seen, product, given.at(span)))
         except (MemoryError, torch.OutOfMemoryError):
             if size == 1:
                 raise
@@ -206,28 +215,21 @@ def _over_vocabulary(
     return _Positions(*map(torch.cat, zip(*found, strict=True)))
 
 
-def chunk_size(count: int, vocab_size: int, device: torch.device) -> int:
-    """Positions a chunk: as many as :data:`_CHUNK_ELEMENTS` holds, fewer where memory is short."""
-    bytes_per_element = _BYTES_PER_ELEMENT.get(device.type, _BYTES_PER_ELEMENT["other"])
-    affordable = free_memory(device) // 2 // bytes_per_element
-    size = max(1, min(count, _CHUNK_ELEMENTS // vocab_size, affordable // vocab_size))
-    return max(1, math.ceil(count / math.ceil(count / size))) if count else 1  # all alike: no small one at the end
-
-
 def _chunk(
     settings: _Settings,
     heads: DecodingHeads,
     hidden: Tensor,
+    seen: Tensor,
     product: ChunkProduct,
     given: _Given,
 ) -> _Positions:
     logits, buffer = product.logits(hidden)
     base_statistics = heads.base_statistics(logits)
-    temperature = heads.temperature(hidden, base_statistics)
+    temperature = heads.temperature(seen, base_statistics)
     divisor = temperature.clamp(min=heads.config.min_temperature)
     rows = chunk_rows(logits, divisor, given.targets, statistics=heads.needs_statistics, buffer=buffer)
     kept = ~(rows.easy & (given.draws < settings.easy_token_masking))
-    top_p = heads.top_p(hidden, temperature, rows.statistics)
+    top_p = heads.top_p(seen, temperature, rows.statistics)
     weight = given.weights * rows.base_log_probability.exp() if settings.dynamic_fine_tuning else given.weights
     temperature_sum, nucleus_sum = _sums(settings, rows, top_p, weight, kept)
     none = temperature.new_zeros(len(temperature), 0)
@@ -272,26 +274,33 @@ def _with_head_gradients(
     by_top_p: Tensor,
 ) -> Tensor:
     """The loss with the gradients that ``∂L/∂T`` and ``∂L/∂P`` ``[N]`` give the heads' parameters and inputs."""
-    parameters = [parameter for parameter in heads.parameters() if parameter.requires_grad]
-    gradients = [torch.zeros_like(parameter) for parameter in parameters]
+    inputs: list[Tensor] = [parameter for parameter in heads.parameters() if parameter.requires_grad]
+    sources = inputs
+    # A prompt's summary serves many positions: its gradient is summed up here, and autograd takes it on from there.
+    if hidden.summary is not None and hidden.summary.requires_grad:
+        sources = [*inputs, hidden.summary]
+        own_summary = hidden.summary.detach().requires_grad_()
+        inputs, hidden = [*inputs, own_summary], hidden._replace(summary=own_summary)
+    gradients = [torch.zeros_like(tensor) for tensor in inputs]
     by_hidden = torch.zeros_like(hidden.states) if hidden.states.requires_grad else None
     for start in range(0, len(hidden.places), _HEADS_CHUNK):
         span = slice(start, start + _HEADS_CHUNK)
         own = hidden.at(span).detach().requires_grad_(by_hidden is not None)
+        seen = hidden.seen_by(heads, own, span)
         base_statistics = positions.base_statistics[span] if heads.needs_base_statistics else None
-        temperature = heads.temperature(own, base_statistics)
+        temperature = heads.temperature(seen, base_statistics)
         statistics = positions.statistics[span] if heads.needs_statistics else None
-        top_p = heads.top_p(own, temperature, statistics)
+        top_p = heads.top_p(seen, temperature, statistics)
         pairs = ((temperature, by_temperature[span]), (top_p, by_top_p[span]))
         outputs, upstream = zip(*((o, g.to(o.dtype)) for o, g in pairs if o.requires_grad), strict=True)
-        inputs = parameters if by_hidden is None else [*parameters, own]
-        found = torch.autograd.grad(outputs, inputs, upstream, allow_unused=True)
-        for total, gradient in zip(gradients, found[: len(parameters)], strict=True):
+        wanted = inputs if by_hidden is None else [*inputs, own]
+        found = torch.autograd.grad(outputs, wanted, upstream, allow_unused=True)
+        for total, gradient in zip(gradients, found[: len(inputs)], strict=True):
             if gradient is not None:
                 total += gradient
         if by_hidden is not None:
             by_hidden[tuple(hidden.places[span].unbind(-1))] = found[-1]
-    tensors = parameters if by_hidden is None else [*parameters, hidden.states]
+    tensors = sources if by_hidden is None else [*sources, hidden.states]
     known = gradients if by_hidden is None else [*gradients, by_hidden]
     attached: Tensor = _WithGradients.apply(loss, known, *tensors)  # type: ignore[no-untyped-call]
     return attached

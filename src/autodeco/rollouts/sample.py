@@ -174,16 +174,18 @@ def _generate(
     width = max(map(len, prompts))
     input_ids = torch.tensor([[pad] * (width - len(ids)) + ids for ids in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(ids)) + [1] * len(ids) for ids in prompts], device=model.device)
-    cache = _read_prompts(model, input_ids, mask, pad)
+    cache, summary = _read_prompts(model, input_ids, mask, pad)
     input_ids, mask = input_ids.repeat_interleave(repeats, 0), mask.repeat_interleave(repeats, 0)
     if cache is not None:
         cache.batch_repeat_interleave(repeats)
+    if summary is not None:
+        summary = summary.repeat_interleave(repeats, 0)
     rows = [_Row() for _ in range(len(input_ids))]
     growing = list(range(len(rows)))
     segment = sampling.max_new_tokens if cache is None else _SEGMENT
     for start in range(0, sampling.max_new_tokens, segment):
         new = min(segment, sampling.max_new_tokens - start)
-        kwargs = options if cache is None else {**options, "past_key_values": cache}
+        kwargs = options if cache is None else {**options, "past_key_values": cache, "prompt_summary": summary}
         log_probs = _LogProbs() if sampling.log_probs else None
         if log_probs is not None:
             kwargs = {**kwargs, "logits_processor": LogitsProcessorList([log_probs])}
@@ -198,30 +200,36 @@ def _generate(
         if cache is not None:
             cache = output.past_key_values
             cache.batch_select_indices(torch.tensor(left, device=model.device))
+        if summary is not None:
+            summary = summary[left]
         input_ids = output.sequences[left]
         mask = torch.cat([mask[left], mask.new_ones(len(left), input_ids.shape[1] - mask.shape[1])], dim=1)
         growing = [growing[i] for i in left]
     return rows
 
 
-def _read_prompts(model: Any, input_ids: Tensor, mask: Tensor, pad: int) -> Any:
-    """The cache of all but the last token of each prompt, or ``None`` where it cannot be repeated and divided."""
+def _read_prompts(model: Any, input_ids: Tensor, mask: Tensor, pad: int) -> tuple[Any, Tensor | None]:
+    """The cache of all but the last token of each prompt, or ``None`` where it cannot be repeated and divided.
+
+    And with a cache the prompts' summary, for heads that see one: what a cache is gone on from does not give it again.
+    """
     from transformers.cache_utils import DynamicCache, DynamicLayer
 
     if input_ids.shape[1] < 2:
-        return None
-    cache = model.generate(
+        return None, None
+    output = model.generate(
         input_ids=input_ids,
         attention_mask=mask,
         max_new_tokens=1,
         do_sample=False,
         pad_token_id=pad,
         return_dict_in_generate=True,
-    ).past_key_values
+    )
+    cache = output.past_key_values
     if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
-        return None
+        return None, None
     cache.crop(-1)
-    return cache
+    return cache, getattr(output, "prompt_summary", None)
 
 
 def _append(rows: list[_Row], output: Any, width: int, log_probs: _LogProbs | None) -> None:

@@ -42,6 +42,17 @@ def has_heads(model: str) -> bool:
     return detect_layout(Source.open(resolve_model(model))) is not Layout.BASE
 
 
+def check_vllm(model: str, heads: str | None = None, revision: str | None = None) -> None:
+    """Checks, before an engine is started, that vLLM can serve the heads of a model, or those given for it.
+
+    Raises:
+        ModelNotFoundError: there is no such model.
+        CheckpointError: it cannot, or there are no heads.
+    """
+    found = find_heads(Source.open(model, revision) if heads is None else Source.open(heads))
+    found.config.check_vllm(found.label)
+
+
 def served_model(
     model: str, *, heads: str | None = None, base: str | None = None, revision: str | None = None, scratch: Path
 ) -> ServedModel:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from autodeco import distribution, lm_head, provenance
+from autodeco import distribution, lm_head, prompts, provenance
 from autodeco.errors import DataError
 from autodeco.heads import DecodingHeads, ShapedLogits
 from autodeco.strategies import AutoDeco, Default
@@ -79,7 +79,9 @@ def trace_text(
     ids = torch.tensor([[*prompt_ids, *completion_ids]], device=model.device)
     model.check_logit_path(ids[:, :_CHECKED_TOKENS])
     first = len(prompt_ids)
-    hidden_states = model.lm_head_inputs(ids[:, :-1])[0, first - 1 :]
+    all_states = model.lm_head_inputs(ids[:, :-1])
+    summary = prompts.summary_of_text(model, all_states, first)
+    hidden_states = all_states[0, first - 1 :]
     shaper = model.shaper if model.heads_enabled else Default()
     by_heads = isinstance(shaper, DecodingHeads | AutoDeco)
     smallest = model.autodeco_config.min_temperature if by_heads else MIN_TEMPERATURE
@@ -87,7 +89,7 @@ def trace_text(
     parts = []
     for states, targets in zip(torch.split(hidden_states, rows), torch.split(ids[0, first:], rows), strict=True):
         logits = model.compute_logits(states)
-        shaped = shaper.shape(states, logits)
+        shaped = shaper.shape(model.decoding_heads.input_of(states, summary), logits)
         parts.append(_measure(logits, shaped, targets.to(logits.device), temperature or 1.0, smallest))
     columns = _Measured(*(torch.cat(column).cpu() for column in zip(*parts, strict=True)))
     header = Header(

@@ -35,6 +35,9 @@ class TrainingConfig(BaseModel):
     top_p_head: bool = Field(True, description="train a top-p head")
     statistics_features: bool = Field(True, description="let the top-p head see statistics of the logits")
     temperature_features: bool = Field(False, description="let the temperature head see them, too")
+    prompt_summary: bool = Field(
+        False, description="let both heads see a summary of the prompt (Transformers only); extends heads to start from"
+    )
     easy_token_masking: float = Field(0.6, ge=0, le=1, description="share of easy tokens left out of the loss")
     dynamic_fine_tuning: bool = Field(True, description="weight by the base model's probability of the target")
     importance_ratio_cap: float | None = Field(

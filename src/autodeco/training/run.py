@@ -228,6 +228,8 @@ def _tokenize(config: TrainingConfig, source: str, tokenizer: Any, ends: set[int
 
 def _load_model(config: TrainingConfig, adapt: Callable[[Any], None] | None) -> AutoDecoForCausalLM:
     heads = load_heads(config.heads) if config.heads else None  # before the base: seconds, where it may take minutes
+    if heads is not None and config.prompt_summary:
+        heads = heads.with_prompt_summary()
     base = load_base(config.model, revision=config.model_revision, dtype=config.dtype)
     if adapt is not None:
         adapt(base)
@@ -239,6 +241,7 @@ def _load_model(config: TrainingConfig, adapt: Callable[[Any], None] | None) -> 
         top_p_head=config.top_p_head,
         statistics_features=config.statistics_features,
         temperature_features=config.temperature_features,
+        prompt_summary=config.prompt_summary,
     )
 
 

@@ -41,7 +41,8 @@ def stored_states(
         RunFolderError: the disk has no room for it.
     """
     hidden_size, _ = lm_head.shape_of(model)
-    size = estimated_bytes(data.rows, hidden_size)
+    prompts = model.autodeco_config.prompt_summary
+    size = estimated_bytes(data.rows, hidden_size, prompts=prompts)
     if not _wanted(config, examples, size, say):
         return None
     folder = config.hidden_state_folder or config.output / STORE_FOLDER
@@ -53,6 +54,7 @@ def stored_states(
         tokenizer=_digest(tokenizer.get_vocab()),
         chat_template=_digest(tokenizer.chat_template),
         hidden_size=hidden_size,
+        prompts=prompts,
     )
     with PartialState().main_process_first():  # the others find it full
         store = HiddenStateStore(folder, identity)

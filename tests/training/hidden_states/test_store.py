@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from autodeco.errors import RunFolderError, StoreError
+from autodeco.training.batches import collate
 from autodeco.training.hidden_states import (
     HiddenStateStore,
     StoredDataset,
@@ -175,3 +176,40 @@ def test_a_disk_too_small_is_refused_before_anything_is_computed(tmp_path, rows,
     monkeypatch.setattr(fill, "_states", lambda *_: pytest.fail("computed"))
     with pytest.raises(RunFolderError, match="storing hidden states needs"):
         fill_store(open_store(tmp_path), model, rows)
+
+
+def test_with_prompts_a_stored_row_is_what_the_base_has_just_computed(tmp_path, model, small_shards):
+    generator = torch.Generator().manual_seed(0)
+    rows = [
+        TokenizedRow(f"row {n}", torch.randint(3, 128, (length,), generator=generator).tolist(), prompt)
+        for n, (length, prompt) in enumerate([(9, 4), (5, 1), (12, 11), (7, 2)])
+    ]
+    identity = dataclasses.replace(IDENTITY, prompts=True)
+    store = open_store(tmp_path, identity)
+    fill_store(store, model, rows)
+    again = open_store(tmp_path, identity)
+    again.check(rows)
+    assert again.positions == sum(len(row.input_ids) - row.prompt_length for row in rows)
+    dataset = StoredDataset(again)
+    chosen = [2, 0, 3, 1]
+    batch = collate_stored([dataset[index] for index in chosen])
+    streamed = collate([{**vars(rows[index]), "row": index} for index in chosen], pad_token_id=0)
+    assert batch["labels"].equal(streamed["labels"])
+    for place, index in enumerate(chosen):
+        ids = rows[index].input_ids
+        expected = model.lm_head_inputs(torch.tensor([ids]))[0, :-1]
+        found = batch["hidden_states"][place, : len(ids) - 1].float()
+        torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+    size = sum((tmp_path / shard.file).stat().st_size for shard in again.shards)
+    assert 0 <= size - estimated_bytes(rows, 32, prompts=True) < 600 * len(again.shards)
+
+
+def test_a_store_with_prompts_is_another_one_and_old_stores_have_none(tmp_path, rows, filled):
+    filled(tmp_path, rows)
+    with pytest.raises(StoreError, match="prompts was False, is True"):
+        open_store(tmp_path, dataclasses.replace(IDENTITY, prompts=True))
+    index = tmp_path / "store.json"
+    record = json.loads(index.read_text())
+    del record["identity"]["prompts"]
+    index.write_text(json.dumps(record))
+    open_store(tmp_path).check(rows)

@@ -153,6 +153,7 @@ def _heads_config(model_config: Any) -> tuple[AutoDecoConfig, str | None]:
             f"the heads in {folder} were trained together with a LoRA adapter, which vLLM does not put on for them. "
             f"Make one model of all: autodeco merge --heads {folder} --output FOLDER; autodeco serve does it by itself."
         )
+    config.check_vllm(folder or f"'{model_config.model}'")
     config.check_fits(model_config.get_hidden_size(), model_config.get_vocab_size(), f"'{model_config.model}'")
     return config, folder
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from autodeco.generation import TRACED
 from autodeco.rollouts.sample import batch_seed
 from autodeco.rollouts.sampler import Message, OnProgress, Sample, Sampling, encode
-from autodeco.serving.checkpoint import ServedModel, has_heads, served_model, with_adapter_folded
+from autodeco.serving.checkpoint import ServedModel, check_vllm, has_heads, served_model, with_adapter_folded
 from autodeco.serving.vllm.launch import REQUESTS, cpu_cache_bytes, is_cpu_build, overrides
 
 # Requests that wait in the engine beyond those that run: enough that a place that becomes free is filled at once.
@@ -57,6 +57,7 @@ class VllmSampler:
         self._has_heads = has_heads(model)
         self._running = batch_size
         heads = None if self._has_heads else _untrained_heads(model, Path(self._scratch.name) / "untrained")
+        check_vllm(model, heads)
         scratch = Path(self._scratch.name)
         served = with_adapter_folded(served_model(model, heads=heads, base=base, scratch=scratch), scratch)
         on_cpu = is_cpu_build()

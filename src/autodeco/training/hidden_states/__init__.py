@@ -6,6 +6,9 @@ A store is a folder: ``store.json`` (what it was made from, and the shards with 
 - ``hidden_states`` ``[N, H]`` bfloat16, the input of ``lm_head`` at the positions that the loss uses,
 - ``targets`` ``[N]`` int32, the token that follows each,
 - ``lengths`` ``[R]`` int32, how many positions each row has.
+
+For heads with ``prompt_summary`` it also holds the rest of each prompt: ``hidden_states`` then has ``prompt_lengths``
+``[R]`` int32 more of each row, before those that the loss uses.
 """
 
 from autodeco.training.hidden_states.dataset import StoredDataset, collate_stored

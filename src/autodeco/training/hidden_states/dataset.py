@@ -40,17 +40,18 @@ class StoredDataset(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         number = bisect_right(self._first_rows, index) - 1
-        states, targets, starts = self._shard(number)
         within = index - self._first_rows[number]
-        span = slice(starts[within], starts[within + 1])
+        states, targets = (column[starts[within] : starts[within + 1]] for column, starts in self._shard(number))
         weight = 1.0 if self._weights is None else self._weights[index]
-        return {"hidden_states": states[span], "targets": targets[span], "weight": weight, "row": index}
+        return {"hidden_states": states, "targets": targets, "weight": weight, "row": index}
 
-    def _open(self, number: int) -> tuple[Any, Any, list[int]]:
-        """A shard's states and targets, to be sliced, and the position at which each row begins."""
+    def _open(self, number: int) -> tuple[tuple[Any, list[int]], tuple[Any, list[int]]]:
+        """A shard's states and targets, to be sliced, each with the places at which its rows begin."""
         shard = self._store.open_shard(number)
-        starts = [0, *accumulate(shard.get_tensor("lengths").tolist())]
-        return shard.get_slice("hidden_states"), shard.get_slice("targets"), starts
+        lengths = shard.get_tensor("lengths")
+        prompts = shard.get_tensor("prompt_lengths") if self._store.identity.prompts else torch.zeros_like(lengths)
+        starts_of_states, starts = ([0, *accumulate(counts.tolist())] for counts in (prompts + lengths, lengths))
+        return (shard.get_slice("hidden_states"), starts_of_states), (shard.get_slice("targets"), starts)
 
 
 def collate_stored(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -58,14 +59,15 @@ def collate_stored(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
 
     Returns:
         ``hidden_states`` ``[B, S, H]``, ``labels`` ``[B, S]`` as objectives take them (the label at position i + 1 is
-        the target of the state at i; -100 elsewhere), ``row`` ``[B]`` and ``row_weights`` ``[B]``.
+        the target of the state at i; -100 elsewhere), ``row`` ``[B]`` and ``row_weights`` ``[B]``. Rows that were
+        stored with their prompts begin with them, as rows that the base has just run over do.
     """
-    length = max(len(example["targets"]) for example in examples) + 1
+    length = max(len(example["hidden_states"]) for example in examples) + 1
     first = examples[0]["hidden_states"]
     hidden_states = torch.zeros(len(examples), length, first.shape[-1], dtype=first.dtype)
     labels = torch.full((len(examples), length), IGNORED)
     for index, example in enumerate(examples):
-        count = len(example["targets"])
+        count, completion = len(example["hidden_states"]), len(example["targets"])
         hidden_states[index, :count] = example["hidden_states"]
-        labels[index, 1 : count + 1] = example["targets"]
+        labels[index, count - completion + 1 : count + 1] = example["targets"]
     return {"hidden_states": hidden_states, "labels": labels, **rows_of(examples)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -22,10 +23,11 @@ _SHARD_SECONDS = 60.0
 _BATCH_TOKENS = 4096
 
 
-def estimated_bytes(rows: list[TokenizedRow], hidden_size: int) -> int:
-    """Size on disk of a store of these rows."""
-    positions = sum(len(row.input_ids) - row.prompt_length for row in rows)
-    return positions * (hidden_size * _BYTES_PER_VALUE + 4) + 4 * len(rows)
+def estimated_bytes(rows: list[TokenizedRow], hidden_size: int, *, prompts: bool = False) -> int:
+    """Size on disk of a store of these rows, with whole prompts or without."""
+    targets = sum(len(row.input_ids) - row.prompt_length for row in rows)
+    states = sum(len(row.input_ids) - 1 for row in rows) if prompts else targets
+    return states * hidden_size * _BYTES_PER_VALUE + 4 * targets + 4 * len(rows) * (2 if prompts else 1)
 
 
 def fill_store(
@@ -48,14 +50,17 @@ def fill_store(
     Raises:
         RunFolderError: the disk has not enough room for the rest, or is full.
     """
+    identity = store.identity
+    states_of = functools.partial(_states, model, identity.prompts)
     if repair:
         starts = [sum(shard.rows for shard in store.shards[:index]) for index in range(len(store.shards))]
         for index in store.broken_shards():
             own = rows[starts[index] : starts[index] + store.shards[index].rows]
-            computed = [pair for batch in _batches(own) for pair in zip(*_states(model, batch), strict=True)]
+            computed = [pair for batch in _batches(own) for pair in zip(*states_of(batch), strict=True)]
             store.write(own, [states for states, _ in computed], [targets for _, targets in computed], at=index)
     missing = rows[store.rows :]
-    check_space(store.folder, estimated_bytes(missing, store.identity.hidden_size), "storing hidden states")
+    needed = estimated_bytes(missing, identity.hidden_size, prompts=identity.prompts)
+    check_space(store.folder, needed, "storing hidden states")
     total, written_at = len(rows), time.monotonic()
     pending: list[tuple[TokenizedRow, Tensor, Tensor]] = []
 
@@ -65,7 +70,7 @@ def fill_store(
         pending.clear()
 
     for batch in _batches(missing):
-        pending.extend(zip(batch, *_states(model, batch), strict=True))
+        pending.extend(zip(batch, *states_of(batch), strict=True))
         size = sum(states.numel() for _, states, _ in pending) * _BYTES_PER_VALUE
         if size >= _SHARD_BYTES or time.monotonic() - written_at >= _SHARD_SECONDS:
             write_pending()
@@ -80,8 +85,11 @@ def _batches(rows: list[TokenizedRow]) -> list[list[TokenizedRow]]:
     return [[rows[index] for index in batch] for batch in batches]
 
 
-def _states(model: AutoDecoForCausalLM, rows: list[TokenizedRow]) -> tuple[list[Tensor], list[Tensor]]:
-    """For each row the states ``[n, H]`` whose next token is of the completion, and those tokens ``[n]``."""
+def _states(model: AutoDecoForCausalLM, prompts: bool, rows: list[TokenizedRow]) -> tuple[list[Tensor], list[Tensor]]:
+    """For each row the states ``[n, H]`` whose next token is of the completion, and those tokens ``[n]``.
+
+    With ``prompts``, all states before those, too: ``[p + n, H]``.
+    """
     examples = [
         {"input_ids": row.input_ids, "prompt_length": row.prompt_length, "row": index} for index, row in enumerate(rows)
     ]
@@ -90,7 +98,8 @@ def _states(model: AutoDecoForCausalLM, rows: list[TokenizedRow]) -> tuple[list[
     hidden = model.lm_head_inputs(batch["input_ids"].to(device), batch["attention_mask"].to(device)).bfloat16().cpu()
     next_labels = batch["labels"][:, 1:]
     counted = next_labels != IGNORED
+    wanted = batch["attention_mask"][:, 1:].bool() if prompts else counted
     return (
-        [hidden[index, :-1][counted[index]] for index in range(len(rows))],
+        [hidden[index, :-1][wanted[index]] for index in range(len(rows))],
         [next_labels[index][counted[index]].int() for index in range(len(rows))],
     )

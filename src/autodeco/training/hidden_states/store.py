@@ -34,6 +34,7 @@ class StoreIdentity:
         tokenizer: digest of the tokenizer.
         chat_template: digest of its chat template.
         hidden_size: width of the states.
+        prompts: whether the states of whole prompts are stored, too.
     """
 
     model: str
@@ -43,6 +44,7 @@ class StoreIdentity:
     tokenizer: str
     chat_template: str
     hidden_size: int
+    prompts: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Shard:
     Attributes:
         file: its name in the folder.
         rows: number of data rows in it.
-        positions: number of hidden states in it.
+        positions: number of positions in it that the loss uses.
         data: digest of those rows' token ids.
         sha256: of the file.
     """
@@ -103,14 +105,14 @@ class HiddenStateStore:
 
     @property
     def positions(self) -> int:
-        """Number of hidden states stored so far."""
+        """Number of positions stored so far that the loss uses."""
         return sum(shard.positions for shard in self.shards)
 
     def _read_index(self, index: Path) -> None:
         try:
             record = json.loads(index.read_text(encoding="utf-8"))
             version = record["format_version"]
-            identity = record["identity"]
+            identity = {"prompts": False} | record["identity"]  # earlier versions knew no other stores
             self.shards = [Shard(**entry) for entry in record["shards"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
@@ -172,7 +174,7 @@ class HiddenStateStore:
 
         Args:
             rows: the data rows in it.
-            states: for each row, ``[n, H]``.
+            states: for each row, ``[n, H]``; with prompts, ``[p + n, H]``.
             targets: for each row, ``[n]`` token ids.
             at: index of a broken shard to replace; ``None`` appends.
         """
@@ -181,8 +183,11 @@ class HiddenStateStore:
         tensors = {
             "hidden_states": torch.cat(states).bfloat16().contiguous(),
             "targets": torch.cat(targets).int().contiguous(),
-            "lengths": torch.tensor([len(own) for own in states], dtype=torch.int32),
+            "lengths": torch.tensor([len(own) for own in targets], dtype=torch.int32),
         }
+        if self.identity.prompts:
+            prompt_lengths = [len(own) - len(after) for own, after in zip(states, targets, strict=True)]
+            tensors["prompt_lengths"] = torch.tensor(prompt_lengths, dtype=torch.int32)
         with replaced_atomically(path) as temporary:
             save_file(tensors, temporary)
         shard = Shard(path.name, len(rows), len(tensors["targets"]), digest_rows(rows), sha256_of(path))

@@ -1,0 +1,130 @@
+"""The networks of the decoding heads: one MLP each, and what it reads in the prompt. PyTorch alone.
+
+Parameter names are those of the released checkpoints, and ``prompt.query`` and ``prompt.weight`` of heads that also see
+a summary of the prompt.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from autodeco.config import AutoDecoConfig
+
+
+def _mlp(input_size: int, hidden_size: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(input_size, hidden_size), nn.ReLU(), nn.Linear(hidden_size, 1))
+
+
+def _output(mlp: nn.Sequential, features: Tensor, addition: Tensor | None) -> Tensor:
+    """Output ``[...]`` of a head's MLP, with ``addition`` ``[..., m]`` to what its ReLU is given."""
+    first, relu, last = mlp
+    before = first(features) if addition is None else first(features) + addition
+    values: Tensor = last(relu(before)).squeeze(-1)
+    return values
+
+
+def _pooling(config: AutoDecoConfig) -> PromptPooling | None:
+    return PromptPooling(config.hidden_size, config.mlp_hidden_size) if config.prompt_summary else None
+
+
+class PromptPooling(nn.Module):
+    """``W s`` with the summary ``s = Σ_i a_i h_i`` and ``a = softmax_i(q · h_i / √H)`` over the prompt's positions.
+
+    It is computed once a request and added to the first layer of a head, before its ReLU: a decoding step costs one
+    more addition of ``m`` numbers. ``W`` and ``q`` start at zero. ``W = 0`` leaves a head exactly what it is without a
+    summary, so that trained heads can be extended; ``q = 0`` weighs all positions alike, so ``s`` starts as their mean.
+    The first training step moves ``W``, and from then on ``q`` has a gradient, too. Nothing is drawn at random.
+
+    Args:
+        hidden_size: ``H``.
+        output_size: ``m``, width of the head's hidden layer.
+    """
+
+    def __init__(self, hidden_size: int, output_size: int) -> None:
+        super().__init__()
+        self.query = nn.Parameter(torch.zeros(hidden_size))
+        self.weight = nn.Parameter(torch.zeros(output_size, hidden_size))
+
+    def forward(self, hidden_states: Tensor, prompt_mask: Tensor) -> Tensor:
+        """Pools.
+
+        Args:
+            hidden_states: ``[B, S, H]``; those outside the prompt have no influence, whatever they hold.
+            prompt_mask: ``[B, S]`` boolean.
+
+        Returns:
+            ``[B, m]``; 0 in rows without a prompt.
+        """
+        states = hidden_states.masked_fill(~prompt_mask.unsqueeze(-1), 0.0)
+        scores = states @ self.query * states.shape[-1] ** -0.5
+        # The smallest number rather than -inf: a row without a prompt is 0, not NaN.
+        weights = scores.masked_fill(~prompt_mask, torch.finfo(scores.dtype).min).softmax(-1) * prompt_mask
+        summary: Tensor = (weights.unsqueeze(1) @ states).squeeze(1)
+        return summary @ self.weight.T
+
+
+class TemperatureHead(nn.Module):
+    """``T = max_temperature · sigmoid(MLP(h))`` (paper, equation 3); with temperature features, ``MLP([h, stats])``."""
+
+    def __init__(self, config: AutoDecoConfig) -> None:
+        super().__init__()
+        self.max_temperature = config.max_temperature
+        self.temperature_features = config.temperature_features
+        self.mlp = _mlp(config.temperature_input_size, config.mlp_hidden_size)
+        self.prompt = _pooling(config)
+
+    def forward(
+        self, hidden_states: Tensor, base_statistics: Tensor | None = None, addition: Tensor | None = None
+    ) -> Tensor:
+        """Predicts temperatures.
+
+        Args:
+            hidden_states: ``[..., H]``.
+            base_statistics: ``[..., 4]`` of ``softmax(l)``, needed if the head was built with temperature features.
+            addition: ``[..., m]``, what the prompt adds to the first layer.
+
+        Returns:
+            ``[...]`` in ``(0, max_temperature)``.
+        """
+        features = hidden_states
+        if self.temperature_features:
+            if base_statistics is None:
+                raise ValueError("this temperature head takes statistics of softmax(l), and none were given.")
+            features = torch.cat([hidden_states, base_statistics.detach().to(hidden_states.dtype)], dim=-1)
+        return self.max_temperature * _output(self.mlp, features, addition).sigmoid()
+
+
+class TopPHead(nn.Module):
+    """``P = sigmoid(MLP([h, T, statistics]))`` (paper, equation 4; statistics as in the released heads)."""
+
+    def __init__(self, config: AutoDecoConfig) -> None:
+        super().__init__()
+        self.statistics_features = config.statistics_features
+        self.mlp = _mlp(config.top_p_input_size, config.mlp_hidden_size)
+        self.prompt = _pooling(config)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        temperature: Tensor,
+        statistics: Tensor | None = None,
+        addition: Tensor | None = None,
+    ) -> Tensor:
+        """Predicts top-p.
+
+        Args:
+            hidden_states: ``[..., H]``.
+            temperature: ``[...]``; detached here, so that no gradient reaches the temperature head through it.
+            statistics: ``[..., 4]`` of ``softmax(l / T)``, needed if the head was built with them; detached too.
+            addition: ``[..., m]``, what the prompt adds to the first layer.
+
+        Returns:
+            ``[...]`` in ``(0, 1)``.
+        """
+        features = [hidden_states, temperature.detach().unsqueeze(-1).to(hidden_states.dtype)]
+        if self.statistics_features:
+            if statistics is None:
+                raise ValueError("this top-p head takes statistics of softmax(l / T), and none were given.")
+            features.append(statistics.detach().to(hidden_states.dtype))
+        return _output(self.mlp, torch.cat(features, dim=-1), addition).sigmoid()

@@ -1,0 +1,146 @@
+import math
+
+import pytest
+import torch
+
+from autodeco import distribution
+from autodeco.config import AutoDecoConfig
+from autodeco.errors import ConfigError
+from autodeco.heads import DecodingHeads, RowOptions
+from autodeco.networks import PromptPooling
+from autodeco.steering import get_steering
+from autodeco.strategies import get_strategy
+
+
+def make_heads(**settings):
+    """Heads with a summary that tells: its parameters start at zero."""
+    heads = DecodingHeads(AutoDecoConfig(**{"hidden_size": 16, "vocab_size": 300, "prompt_summary": True, **settings}))
+    with torch.no_grad():
+        for name, parameter in heads.named_parameters():
+            if ".prompt." in name:
+                parameter.normal_()
+    return heads
+
+
+def test_pooling_by_hand():
+    pooling = PromptPooling(4, 2)
+    with torch.no_grad():
+        pooling.query.copy_(torch.tensor([2.0, 0.0, 0.0, 0.0]))
+        pooling.weight.copy_(torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 3.0]]))
+    states = torch.tensor([[[0.0, 5.0, 1.0, 1.0], [math.log(3), 1.0, 0.0, 2.0], [9.0, 9.0, 9.0, 9.0]]])
+    # Scores are 2 h_0 / √4 = h_0: weights 1 to 3 over the first two positions; the third is not of the prompt.
+    found = pooling(states, torch.tensor([[True, True, False]]))
+    torch.testing.assert_close(found, torch.tensor([[0.25 * 5 + 0.75 * 1, 3 * (0.25 * 1 + 0.75 * 2)]]))
+
+
+def test_new_pooling_is_the_mean_and_adds_nothing_yet():
+    pooling, states = PromptPooling(4, 4), torch.randn(2, 5, 4)
+    mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    assert pooling(states, mask).eq(0).all()
+    with torch.no_grad():
+        pooling.weight.copy_(torch.eye(4))
+    torch.testing.assert_close(pooling(states, mask), torch.stack([states[0].mean(0), states[1, :2].mean(0)]))
+
+
+def test_what_is_not_of_the_prompt_has_no_influence_and_an_empty_prompt_adds_nothing():
+    heads = make_heads()
+    states = torch.randn(2, 6, 16)
+    mask = torch.tensor([[False, False, True, True, True, False], [False] * 6])
+    expected = heads.summarise_prompt(states[:1, 2:5], torch.ones(1, 3))
+    states[0, 0], states[0, 5], states[1] = 1e30, float("nan"), float("inf")
+    found = heads.summarise_prompt(states, mask)
+    torch.testing.assert_close(found[:1], expected)
+    assert found[1].eq(0).all()
+    found.sum().backward()
+    assert all(p.grad.isfinite().all() for n, p in heads.named_parameters() if ".prompt." in n)
+
+
+def test_parameters_beside_the_released_ones():
+    names = {name: tuple(p.shape) for name, p in make_heads().named_parameters()}
+    without = {n: tuple(p.shape) for n, p in make_heads(prompt_summary=False).named_parameters()}
+    assert {name: names[name] for name in names.keys() - without.keys()} == {
+        "temp_head.prompt.query": (16,),
+        "temp_head.prompt.weight": (256, 16),
+        "top_p_head.prompt.query": (16,),
+        "top_p_head.prompt.weight": (256, 16),
+    }
+
+
+def test_new_heads_with_a_summary_draw_the_same_weights_as_without():
+    torch.manual_seed(3)
+    without = DecodingHeads(AutoDecoConfig(hidden_size=16)).state_dict()
+    torch.manual_seed(3)
+    found = DecodingHeads(AutoDecoConfig(hidden_size=16, prompt_summary=True)).state_dict()
+    assert all(found[name].equal(tensor) for name, tensor in without.items())
+
+
+def test_the_summary_is_added_before_the_relu():
+    heads = make_heads(statistics_features=False)
+    hidden, summary = torch.randn(3, 16), heads.summarise_prompt(torch.randn(1, 5, 16), torch.ones(1, 5))
+    seen = heads.input_of(hidden, summary)
+    first, _, last = heads.temp_head.mlp
+    temperature = 2 * last((first(hidden) + summary[:, :256]).relu()).squeeze(-1).sigmoid()
+    torch.testing.assert_close(heads.temperature(seen), temperature)
+    first, _, last = heads.top_p_head.mlp
+    features = torch.cat([hidden, temperature.unsqueeze(-1)], -1)
+    top_p = last((first(features) + summary[:, 256:]).relu()).squeeze(-1).sigmoid()
+    torch.testing.assert_close(heads.top_p(seen, temperature), top_p)
+
+
+@pytest.mark.parametrize("frozen", [False, True])  # frozen heads take the kernels' path
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_extended_heads_choose_exactly_as_before(frozen, dtype):
+    heads = make_heads(prompt_summary=False).requires_grad_(not frozen)
+    extended = heads.with_prompt_summary()
+    if frozen:
+        extended.requires_grad_(False)
+    hidden, logits = torch.randn(2, 7, 16).to(dtype), torch.randn(2, 7, 300).to(dtype)
+    summary = extended.summarise_prompt(hidden, torch.ones(2, 7))
+    expected = heads.shape(hidden, logits)
+    found = extended.shape(extended.input_of(hidden, summary.unsqueeze(1)), logits)
+    assert all(one.equal(other) for one, other in zip(found, expected, strict=True))
+    assert not heads.config.prompt_summary
+    assert extended.with_prompt_summary().state_dict().keys() == extended.state_dict().keys()
+
+
+@pytest.mark.parametrize("absent", [None, "temperature_head", "top_p_head"])
+def test_frozen_heads_shape_in_one_call_what_they_shape_step_by_step(absent):
+    heads = make_heads(**({absent: False} if absent else {}))
+    hidden, logits = torch.randn(2, 5, 16), torch.randn(2, 5, 300) * 4
+    with torch.no_grad():
+        summary = heads.summarise_prompt(torch.randn(2, 9, 16), torch.ones(2, 9)).unsqueeze(1)
+    seen = heads.input_of(hidden, summary)
+    with torch.no_grad():
+        expected = heads.shape(seen, logits)
+        found = heads.requires_grad_(False).shape(seen, logits)
+    torch.testing.assert_close(found.temperature, expected.temperature)
+    torch.testing.assert_close(found.top_p, expected.top_p, rtol=1e-5, atol=1e-6)
+
+
+def test_strategies_steering_and_options_of_rows_pass_the_summary_on():
+    heads = make_heads().requires_grad_(False)
+    hidden, logits = torch.randn(3, 16), torch.randn(3, 300)
+    seen = heads.input_of(hidden, heads.summarise_prompt(torch.randn(1, 5, 16), torch.ones(1, 5)))
+    expected = heads.temperature(seen)
+    assert not torch.allclose(expected, make_heads(prompt_summary=False).temperature(hidden))
+    for strategy in ("autodeco", "temperature-head"):
+        shaped = get_strategy(strategy).bind(heads).shape(seen, logits)
+        torch.testing.assert_close(shaped.temperature, expected)
+    alone = get_strategy("top-p-head").bind(heads).shape(seen, logits)
+    statistics = distribution.probability_statistics(logits.softmax(-1))
+    torch.testing.assert_close(alone.top_p, heads.top_p(seen, torch.ones(3), statistics))
+    steered = get_steering("certain", 2.0).shape(heads, seen, logits)
+    torch.testing.assert_close(steered.temperature, expected * 0.5)
+    options = RowOptions(torch.ones(3, dtype=torch.bool), torch.full((3,), float("inf")))
+    torch.testing.assert_close(heads.shape(seen, logits, options).temperature, expected)
+
+
+def test_hidden_states_alone_are_refused():
+    heads = make_heads()
+    with pytest.raises(ConfigError, match="see a summary of the prompt"):
+        heads.temperature(torch.randn(3, 16))
+    with pytest.raises(ConfigError, match="see a summary of the prompt"):
+        heads.shape(torch.randn(3, 16), torch.randn(3, 300))
+    assert make_heads(prompt_summary=False).summarise_prompt(torch.randn(1, 2, 16), torch.ones(1, 2)) is None
+    with pytest.raises(ConfigError, match="prompt_summary must be true or false, found 1"):
+        AutoDecoConfig(hidden_size=4, prompt_summary=1)
