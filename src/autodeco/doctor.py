@@ -29,6 +29,7 @@ _EXTRAS = {
     "demo": "autodeco demo and the bundled model",
     "tasks": "the benchmarks' problems and scorers",
     "report": "figures of autodeco report",
+    "playground": "autodeco playground",
     "serve": "autodeco serve on Transformers",
     "vllm": "autodeco serve and rollouts on vLLM",
     "tensorboard": "training curves in TensorBoard",
