@@ -80,7 +80,7 @@ class _Decoding:
                 answers = gr.HTML(elem_id="answers")
                 with gr.Accordion("Keep it: traces, and the Python that draws the same", open=False):
                     files = gr.File(label="Files", file_count="multiple", interactive=False)
-                    code = gr.Code(label="Python", language="python", interactive=False)
+                    code = gr.Textbox("", label="Python", lines=8, max_lines=30, interactive=False, buttons=["copy"])
         options = {"inputs": [prompt, *inputs], "outputs": [status, answers, code, files], "show_progress": "hidden"}
         options |= {"concurrency_id": "answers", "api_visibility": "private"}
         generate.click(self._answer, **options)
@@ -141,14 +141,14 @@ class _Decoding:
             request = Request(prompt, ways, system, command, longest or 1, seed or 0)
             yield from self._drawn(self._model.fit(request), stop)
         except AutoDecoError as error:
-            yield view.error(str(error)), "", None, None
+            yield view.error(str(error)), "", "", None
         finally:
             self._running.pop(session.session_hash, None)
 
     def _drawn(self, request: Request, stop: threading.Event) -> Iterator[Update]:
         answers: list[Answer] = []
         shown = 0.0
-        yield view.status("Reading the prompt …"), "", None, None
+        yield view.status("Reading the prompt …"), "", "", None
         for answers in draw(self._model, request, stop):
             if time.monotonic() - shown > _SECONDS_BETWEEN_UPDATES:
                 shown = time.monotonic()

@@ -79,6 +79,7 @@ def _theme() -> Any:
         block_info_text_color_dark="*neutral_300",
         input_placeholder_color="*neutral_500",
         input_placeholder_color_dark="*neutral_400",
+        link_text_color_dark="*secondary_300",
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_dark="*primary_600",
     )

@@ -160,7 +160,7 @@ def test_export(visited, local_model, tmp_path):
     ask(page)
     status(page, "Done.")
     page.get_by_role("button", name="Keep it").click()
-    expect(page.locator(".cm-content")).to_contain_text("model.generate")
+    expect(page.get_by_label("Python")).to_have_value(re.compile("model.generate"), timeout=PATIENCE)
     with page.expect_download() as download:
         page.locator("a[href$='.jsonl']").first.click()
     download.value.save_as(tmp_path / "kept.jsonl")
@@ -267,7 +267,7 @@ def test_accessibility(visited, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed (extra 'dev')")
     page = visited(Scripted(WORDS * 100, pause=0.05), color_scheme=scheme)
     page.get_by_role("button", name="System message and steering").click()
-    page.get_by_role("radio", name="fixed").check()
+    page.get_by_role("radio", name="diverse").check()
 
     def check(state):
         found = axe.Axe().run(page)
@@ -280,7 +280,7 @@ def test_accessibility(visited, scheme):
     page.get_by_role("button", name="Stop").click()
     status(page, "Stopped.")
     page.get_by_role("button", name="Keep it").click()
-    page.locator(".cm-content").wait_for()
+    expect(page.get_by_label("Python")).to_have_value(re.compile("model.generate"), timeout=PATIENCE)
     check("done")
     ask(page, " ")
     status(page, "Error.")
