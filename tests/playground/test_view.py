@@ -23,8 +23,8 @@ class Tags(HTMLParser):
 
 def shown(text):
     answer = Answer(Way(decoding={text: 1}), [StreamedToken(1, text, 0.5, 0.5)], trace([token(text)], prompt=text))
-    pages = [view.live([answer]), view.traced([answer]), view.status(text), view.error(text), view.heading(text, False)]
-    return "".join(pages)
+    pages = [view.live([answer]), view.traced([answer]), view.status(text), view.error(text), view.python(text)]
+    return "".join([*pages, view.heading(text, False)])
 
 
 def test_no_text_becomes_markup():

@@ -80,7 +80,7 @@ class _Decoding:
                 answers = gr.HTML(elem_id="answers")
                 with gr.Accordion("Keep it: traces, and the Python that draws the same", open=False):
                     files = gr.File(label="Files", file_count="multiple", interactive=False)
-                    code = gr.Textbox("", label="Python", lines=8, max_lines=30, interactive=False, buttons=["copy"])
+                    code = gr.HTML()
         options = {"inputs": [prompt, *inputs], "outputs": [status, answers, code, files], "show_progress": "hidden"}
         options |= {"concurrency_id": "answers", "api_visibility": "private"}
         generate.click(self._answer, **options)
@@ -155,7 +155,7 @@ class _Decoding:
                 yield view.status("Drawing …"), view.live(answers), gr.skip(), gr.skip()
         code = export.script(self._model, request)
         files = export.write_files(Path(tempfile.mkdtemp(dir=self._folder)), answers, code)
-        yield view.status(_outcome(answers, stop.is_set())), view.traced(answers), code, files
+        yield view.status(_outcome(answers, stop.is_set())), view.traced(answers), view.python(code), files
 
     def _stop(self, session: gr.Request) -> None:
         if (running := self._running.get(session.session_hash)) is not None:

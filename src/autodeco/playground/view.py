@@ -26,6 +26,7 @@ STYLE = """
 .live .scale span { padding: .1rem .45rem .2rem; font-size: .75rem; color: light-dark(#1c1c1a, #ececea); }
 #status { min-height: 1.5rem; } #status p { margin: 0; overflow-wrap: anywhere; }
 #status .error { border-left: 4px solid #b3261e; padding-left: .75rem; }
+.python { white-space: pre; overflow: auto; max-height: 24rem; padding: .75rem; font-size: .8125rem; }
 .frame { width: 100%; border: 0; display: block; }
 .frame.trace { height: 46rem; } .frame.report { height: 80vh; }
 footer { display: none !important; }
@@ -59,6 +60,11 @@ def traced(answers: Sequence[Answer]) -> str:
 def frame(page: str, title: str, kind: str) -> str:
     """A whole page within this one. It runs its own script at most, and reaches nothing outside itself."""
     return f'<iframe class="frame {kind}" title="{title}" sandbox="allow-scripts" srcdoc="{escape(page)}"></iframe>'
+
+
+def python(code: str) -> str:
+    """A script to be read and copied; not Gradio's own code field, which is there late and without a name."""
+    return f'<pre class="python" tabindex="0" role="region" aria-label="Python">{escape(code)}</pre>'
 
 
 def status(message: str) -> str:
