@@ -78,6 +78,12 @@ def trace_page(page):
     return page.frame_locator("iframe.trace")
 
 
+def keep(page):
+    expect(page.locator("iframe.trace")).to_be_visible(timeout=PATIENCE)  # it moves the button down
+    page.get_by_role("button", name="Keep it").click()
+    expect(page.locator("pre.python")).to_contain_text("model.generate", timeout=PATIENCE)
+
+
 def add_strategy(page, spec):
     box = page.get_by_label("Beside AutoDeco")
     box.fill(spec)
@@ -161,8 +167,7 @@ def test_export(visited, local_model, tmp_path):
     page.get_by_label("Longest answer").fill("8")
     ask(page)
     status(page, "Done.")
-    page.get_by_role("button", name="Keep it").click()
-    expect(page.locator("pre.python")).to_contain_text("model.generate", timeout=PATIENCE)
+    keep(page)
     with page.expect_download() as download:
         page.locator("a[href$='.jsonl']").first.click()
     download.value.save_as(tmp_path / "kept.jsonl")
@@ -281,8 +286,7 @@ def test_accessibility(visited, scheme):
     check("drawing")
     page.get_by_role("button", name="Stop").click()
     status(page, "Stopped.")
-    page.get_by_role("button", name="Keep it").click()
-    expect(page.locator("pre.python")).to_contain_text("model.generate", timeout=PATIENCE)
+    keep(page)
     check("done")
     ask(page, " ")
     status(page, "Error.")
