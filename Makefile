@@ -46,7 +46,7 @@ docs: $(INSTALLED) ## Build the documentation site in build/site; a warning is a
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # After `make demo`; DEMO names its folder.
-DEMO ?= runs/demo
+DEMO ?= demo-run
 screenshots: $(INSTALLED) ## Take the documentation's screenshots anew, with the heads and the log of a demo.
 	$(BIN)/python docs/screenshots.py $(DEMO)
 

@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("demo", type=Path, help="output folder of 'autodeco demo'")
     demo = parser.parse_args().demo
     model = LocalModel.load(str(demo / "heads"))
-    model.name = "runs/demo/heads"
+    model.name = "demo-run/heads"
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         page = build(model, lambda: run_page(demo / "heads"), Path(folder))
         _, url, _ = start(page, "127.0.0.1", None)

@@ -32,7 +32,7 @@ def command(
     Examples:
       autodeco playground runs/heads
       autodeco playground runs/heads --run runs/eval --port 8080 --no-browser
-      autodeco playground --run runs/demo
+      autodeco playground --run demo-run
     """
     if model is None and run is None:
         raise ConfigError("nothing to show: name a model (such as runs/heads), or a run with --run FOLDER.")

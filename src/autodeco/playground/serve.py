@@ -1,4 +1,4 @@
-"""Serves the playground: Gradio's own server, for this machine alone unless asked otherwise. Loads nothing."""
+"""Serves the playground: Gradio's own server, for this machine alone unless asked otherwise. Fetches nothing from others."""
 
 from __future__ import annotations
 
