@@ -1,4 +1,4 @@
-"""Serves the playground: Gradio's own server, for this machine alone unless asked otherwise. Fetches nothing from others."""
+"""Serves the playground: Gradio's own server, for this machine alone unless asked otherwise. Fetches nothing."""
 
 from __future__ import annotations
 
