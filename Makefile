@@ -10,7 +10,7 @@ VLLM_INSTALLED := $(VLLM_VENV)/.installed
 BENCHMARKS := shaping training_step objective_memory generate merge_memory
 BENCH ?=
 
-.PHONY: help demo test test-package test-vllm vllm bench lint docs format install clean
+.PHONY: help demo test test-package test-vllm vllm bench lint docs screenshots format install clean
 
 help: ## Show the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,11 @@ lint: $(INSTALLED) ## Check style and types.
 # The variable silences advertising for a successor, which would hide warnings that count.
 docs: $(INSTALLED) ## Build the documentation site in build/site; a warning is an error.
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# After `make demo`; DEMO names its folder.
+DEMO ?= demo-run
+screenshots: $(INSTALLED) ## Take the documentation's screenshots anew, with the heads and the log of a demo.
+	$(BIN)/python docs/screenshots.py $(DEMO)
 
 bench: $(INSTALLED) ## Run all benchmarks (about an hour on 2 cores; BENCH=--quick: only whether they run).
 	for benchmark in $(BENCHMARKS); do $(BIN)/python benchmarks/$$benchmark.py $(BENCH) || exit 1; done

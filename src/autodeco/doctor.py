@@ -30,6 +30,7 @@ _EXTRAS = {
     "tasks": "the benchmarks' problems and scorers",
     "report": "figures of autodeco report",
     "lora": "a LoRA adapter trained with the heads",
+    "playground": "autodeco playground",
     "serve": "autodeco serve on Transformers",
     "vllm": "autodeco serve and rollouts on vLLM",
     "tensorboard": "training curves in TensorBoard",

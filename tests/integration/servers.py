@@ -16,11 +16,16 @@ START_SECONDS = 300
 KEY = {"Authorization": "Bearer secret"}
 
 
-def started(model: Path, flags: list[str], log: Path, **environment: str) -> tuple[str, subprocess.Popen[bytes], Path]:
-    """Starts a server with the API key ``secret`` on a free port; returns when it answers, with its URL."""
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+def started(model: Path, flags: list[str], log: Path, **environment: str) -> tuple[str, subprocess.Popen[bytes], Path]:
+    """Starts a server with the API key ``secret`` on a free port; returns when it answers, with its URL."""
+    port = free_port()
     command = [sys.executable, "-c", "from autodeco.cli import main; main()", "serve", str(model)]
     with log.open("w") as output:
         process = subprocess.Popen(

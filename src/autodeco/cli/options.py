@@ -10,6 +10,9 @@ import yaml
 
 from autodeco.errors import ConfigError, did_you_mean
 
+# Addresses that other machines do not reach.
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
 
 def _apply_config(context: typer.Context, path: Path | None) -> Path | None:
     """Makes a YAML file's values the defaults of the command's other options, so that flags win over them."""

@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+from autodeco.cli.options import LOOPBACK
+
 # What is not an option here goes to vLLM's server as it is.
 CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 
@@ -51,7 +52,7 @@ def command(
     from autodeco.serving.vllm import launch
 
     console = Console(stderr=True)
-    if host not in _LOOPBACK and api_key is None:
+    if host not in LOOPBACK and api_key is None:
         console.print(
             f"warning: listening on {host} without an API key: whoever reaches this machine can use the model. "
             f"Give --api-key, or keep to 127.0.0.1.",

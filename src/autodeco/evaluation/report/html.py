@@ -26,6 +26,7 @@ img { max-width: 100%; }
 </style>
 </head>
 <body>
+<main>
 <h1>{{ document.title }}</h1>
 {% for section in document.sections %}
 <section>
@@ -49,6 +50,7 @@ img { max-width: 100%; }
 {% endfor %}
 </section>
 {% endfor %}
+</main>
 </body>
 </html>
 """

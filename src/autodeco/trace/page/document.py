@@ -24,7 +24,7 @@ from autodeco.trace.text import escaped, is_harmless, shown, visible
 
 MAX_RUNS = 4
 
-_LARGEST_TEMPERATURE = 2.0
+LARGEST_TEMPERATURE = 2.0
 _LEGEND = [number / 5 for number in range(11)]
 _MARKS = {"\n": "<i>↵</i>\n", "\t": "<i>⇥</i>\t"}
 
@@ -107,12 +107,17 @@ def _models(traces: Sequence[Trace]) -> str:
     return escape(visible(", ".join(dict.fromkeys(trace.header.model for trace in traces))))
 
 
+def legend() -> str:
+    """The scale of temperatures, as HTML."""
+    steps = "".join(f'<span class="t{step(value, LARGEST_TEMPERATURE)}">{value:.1f}</span>' for value in _LEGEND)
+    return f'<p class="legend"><span class="legend-name">Temperature</span> <span class="scale">{steps}</span></p>'
+
+
 def _top(title: str) -> str:
-    legend = "".join(f'<span class="t{step(value, _LARGEST_TEMPERATURE)}">{value:.1f}</span>' for value in _LEGEND)
     return f"""<header>
 <h1>{title}</h1>
 <div class="bar">
-<p class="legend"><span class="legend-name">Temperature</span> <span class="scale">{legend}</span></p>
+{legend()}
 <form class="tools" role="search" autocomplete="off" hidden>
 <label>Tint <select id="tint"><option value="temperature">temperature</option><option value="top_p">top-p</option>
 <option value="entropy">entropy</option><option value="probability">probability</option></select></label>
@@ -128,7 +133,7 @@ for="search-text"></output></span>
 
 
 def _prompt(prompt: str) -> str:
-    return f'<details class="prompt"><summary>Prompt</summary><div class="text">{_text(prompt)}</div></details>'
+    return f'<details class="prompt"><summary>Prompt</summary><div class="text">{text_html(prompt)}</div></details>'
 
 
 def _run(number: int, trace: Trace, traces: Sequence[Trace]) -> str:
@@ -137,7 +142,7 @@ def _run(number: int, trace: Trace, traces: Sequence[Trace]) -> str:
     fork = _fork(trace, traces[0]) if number > 1 else None
     spans = "".join(_span(token, at == fork) for at, token in enumerate(tokens))
     temperatures, top_ps = [token.temperature for token in tokens], [token.top_p for token in tokens]
-    largest = max([_LARGEST_TEMPERATURE, *temperatures])
+    largest = max([LARGEST_TEMPERATURE, *temperatures])
     of_t = chart(temperatures, width=longest, name="Temperature", symbol="T", largest=largest, kind="of-t", reference=1)
     of_p = chart(top_ps, width=longest, name="Top-p", symbol="P", largest=1, kind="of-p", reference=0.5)
     return f"""<section class="run" aria-labelledby="run-{number}">
@@ -174,14 +179,14 @@ def _setting(value: Any) -> str:
 
 
 def _span(token: TracedToken, fork: bool) -> str:
-    classes = f"t{step(token.temperature, _LARGEST_TEMPERATURE)}"
+    classes = f"t{step(token.temperature, LARGEST_TEMPERATURE)}"
     classes += " special" if token.special else ""
     classes += " fork" if fork else ""
-    content = _text(token.text) or ("<i>‥</i>" if token.partial_bytes else "<i>∅</i>")
+    content = text_html(token.text) or ("<i>‥</i>" if token.partial_bytes else "<i>∅</i>")
     return f'<span class="{classes}">{content}</span>'
 
 
-def _text(text: str) -> str:
+def text_html(text: str) -> str:
     """Text of a model or a user as HTML: escaped, with what cannot be seen as a mark."""
     return "".join(
         _MARKS.get(letter) or (escape(letter) if is_harmless(letter) else f"<i>{escaped(letter)}</i>")

@@ -1,0 +1,85 @@
+"""Serves the playground: Gradio's own server, for this machine alone unless asked otherwise. Fetches nothing."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autodeco.errors import ConfigError, MissingDependencyError
+from autodeco.playground import view
+from autodeco.playground.model import LocalModel
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
+try:
+    import gradio as gr
+except ImportError:
+    raise MissingDependencyError(
+        'the playground needs Gradio, which is not installed: pip install "autodeco[playground]".'
+    ) from None
+
+from autodeco.playground.app import build
+
+
+def serve(
+    model: LocalModel | None, report: Callable[[], str] | None, *, host: str, port: int, browser: bool, say: Any
+) -> None:
+    """Serves the playground until Ctrl-C.
+
+    Args:
+        model: as in :func:`build`.
+        report: as in :func:`build`.
+        host: address to listen on.
+        port: port to listen on.
+        browser: whether to open a browser.
+        say: called with the URL once the page is there.
+
+    Raises:
+        ConfigError: the port is taken, or the address is not this machine's.
+    """
+    with tempfile.TemporaryDirectory(prefix="autodeco-playground-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder  # its own copies of files go with ours
+        page = build(model, report, Path(folder))
+        try:
+            _, url, _ = start(page, host, port, browser=browser)
+        except OSError as error:
+            raise ConfigError(
+                f"the playground cannot listen on {host}:{port} ({error!s:.200}). Give another --port or --host."
+            ) from None
+        say(url)
+        page.block_thread()
+
+
+def start(page: Any, host: str, port: int | None, *, browser: bool = False) -> tuple[Any, str, str]:
+    """Starts a page's server in a thread and returns what Gradio does: application, URL, URL of a shared link."""
+    started: tuple[Any, str, str] = page.launch(
+        server_name=host,
+        server_port=port,
+        inbrowser=browser,
+        share=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        footer_links=[],
+        ssr_mode=False,
+        css=view.STYLE,
+        theme=_theme(),
+    )
+    return started
+
+
+def _theme() -> Any:
+    """Gradio's own with the system's fonts (others are fetched from elsewhere) and more contrast (WCAG 2, AA)."""
+    theme = gr.themes.Default(
+        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    )
+    return theme.set(
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+        link_text_color_dark="*secondary_300",
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_dark="*primary_600",
+    )
