@@ -38,6 +38,42 @@ def test_interval_covers_as_often_as_it_says(problems, samples, spread):
     assert 0.92 <= covered / 600 <= 0.98
 
 
+def coupled(draws, problems, samples, effect=0.05):
+    """Counts of pairs that are both right or both wrong but for a few, as same seeds make them."""
+    chance = draws.uniform(0.3, 0.6, problems)[:, None] + draws.uniform(-0.3, 0.3, (problems, samples))
+    uniform = draws.random((problems, samples))
+    first, second = uniform < chance + effect, uniform < chance
+    right = np.stack([first.sum(1), second.sum(1)], axis=1)
+    strata = np.zeros(problems, dtype=np.int64)
+    return PairedCounts(right, np.full((problems, 2), samples), strata, (first & second).sum(1))
+
+
+@pytest.mark.parametrize(("problems", "samples"), [(150, 8), (300, 2)])
+def test_interval_of_pairs_covers_as_often_as_it_says_and_is_narrower(problems, samples):
+    draws = np.random.default_rng(0)
+    covered, widths, apart = 0, [], []
+    for trial in range(250):
+        counts = coupled(draws, problems, samples)
+        low, high = percentile_interval(hierarchical_bootstrap(counts, resamples=600, seed=trial), problems - 1)
+        covered += low <= 0.05 <= high
+        widths.append(high - low)
+        if trial < 20:
+            alone = PairedCounts(counts.right, counts.samples, counts.strata)
+            apart.append(np.ptp(percentile_interval(hierarchical_bootstrap(alone, resamples=600), problems - 1)))
+    assert 0.91 <= covered / 250 <= 0.985
+    assert np.mean(widths) < 0.6 * np.mean(apart)
+
+
+def test_noise_of_pairs_is_the_variance_of_their_differences():
+    draws = np.random.default_rng(0)
+    first, second = draws.random((6, 5)) < 0.6, draws.random((6, 5)) < 0.5
+    right, five = np.stack([first.sum(1), second.sum(1)], 1), np.full((6, 2), 5)
+    counts = PairedCounts(right, five, np.zeros(6, dtype=np.int64), (first & second).sum(1))
+    expected = (first.astype(float) - second).var(axis=1, ddof=1)
+    np.testing.assert_allclose(counts.noise(), expected / 5)
+    np.testing.assert_allclose(counts.noise(samples=20), expected / 20)
+
+
 def test_sign_flips_raise_false_alarms_as_often_as_they_say():
     draws = np.random.default_rng(0)
     p_values = [sign_flip_test(drawn(draws, 15, 4, 0.0, effect=0), resamples=400, seed=n) for n in range(400)]
@@ -115,9 +151,25 @@ def test_greedy_has_no_noise_of_its_own():
     rows = simulated({"default": 0.5}, problems=20, samples=8)
     rows += [row(strategy="greedy", problem=f"p{n}", correct=n % 2 == 0) for n in range(20)]
     counts, _, _ = paired_counts(frame(rows), "greedy", "default")
-    assert (counts.sample_variances[:, 0] == 0).all()
-    assert (counts.sample_variances[:, 1] > 0).any()
+    assert not counts.paired.any()
+    assert counts.samples[0].tolist() == [1, 8]
+    assert (counts.scales[:, 0] == 0).all()
     assert variance_of(counts).within > 0
+
+
+def test_samples_are_paired_by_number_and_seed():
+    given = {"a": [1, 1, 0, 0], "b": [1, 0, 0, 1, 1]}
+    rows = [
+        row(strategy=name, problem=problem, sample=n, seed=n, correct=bool(right))
+        for problem in ("p0", "p1")
+        for name, answers in given.items()
+        for n, right in enumerate(answers)
+    ]
+    rows += [row(strategy=name, problem="other seeds", seed=name == "a") for name in given]
+    counts, _, _ = paired_counts(frame(rows), "a", "b")
+    assert counts.right.tolist() == [[1, 1], [2, 2], [2, 2]]
+    assert counts.samples.tolist() == [[1, 1], [4, 4], [4, 4]]  # of b's fifth there is no other
+    assert counts.both.tolist() == [-1, 1, 1]
 
 
 def test_what_cannot_be_compared():

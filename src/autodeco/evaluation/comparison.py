@@ -14,6 +14,8 @@ from autodeco.evaluation.power import PowerNote, describe, power_note
 from autodeco.statistics import RESAMPLES, percentile_interval
 
 TARGET_HALF_WIDTH = 0.03
+# One pair tells nothing of how pairs differ.
+_FEWEST_PAIRS = 2
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Comparison:
         tasks: one, or those averaged over with equal weight.
         problems: compared: those that both have verified samples of.
         left_out: problems that only one of them has.
-        samples: of the two strategies, mean number a problem.
+        samples: of the two strategies, mean number a problem that was compared.
         difference: as a share (0.01 is a point).
         low: of the 95 % interval.
         high: of the 95 % interval.
@@ -62,6 +64,10 @@ def compare(
     target: float = TARGET_HALF_WIDTH,
 ) -> Comparison:
     """Compares two strategies' Pass@1 over the problems that both answered.
+
+    Samples with the same number and seed are compared pair by pair, and those that only one of them has are left out;
+    where a problem has fewer than two such pairs (greedy decoding has one sample), all its samples are compared, as
+    independent ones.
 
     Args:
         frame: results of one model.
@@ -109,7 +115,7 @@ def paired_counts(
         if name not in known:
             raise DataError(f"these results hold no strategy '{name}'.{did_you_mean(name, known)}")
     verified = frame[frame["correct"].notna() & frame["strategy"].isin([strategy, other])]
-    grouped = verified.groupby(["task", "problem", "strategy"])["correct"].agg(["sum", "count"]).unstack("strategy")
+    grouped = _counts(verified, strategy, other)
     complete = grouped.dropna()
     if tasks is None:
         tasks = sorted(set(complete.index.get_level_values("task")))
@@ -122,6 +128,22 @@ def paired_counts(
                 f"needs 2. Evaluate both on the same problems."
             )
     left_out = int(grouped.index.get_level_values("task").isin(tasks).sum()) - len(chosen)
-    right, samples = (chosen[part][[strategy, other]].to_numpy(dtype=np.int64) for part in ("sum", "count"))
+    columns = chosen.to_numpy(dtype=np.int64)
     strata = pd.Categorical(chosen.index.get_level_values("task")).codes.astype(np.int64)
-    return PairedCounts(right, samples, strata), tuple(sorted(tasks)), left_out
+    return PairedCounts(columns[:, :2], columns[:, 2:4], strata, columns[:, 4]), tuple(sorted(tasks)), left_out
+
+
+def _counts(verified: pd.DataFrame, strategy: str, other: str) -> pd.DataFrame:
+    """Of each task and problem: right answers of both, samples of both, pairs that are both right (-1: not paired)."""
+    key = ["task", "problem"]
+    correct = verified.assign(correct=verified["correct"].astype(float))
+    every = correct.groupby([*key, "strategy"])["correct"].agg(["sum", "count"]).unstack("strategy")
+    counts = every.reindex(columns=[(part, name) for part in ("sum", "count") for name in (strategy, other)])
+    counts.columns = ["right", "other_right", "samples", "other_samples"]
+    counts["both"] = -1
+    pairs = correct.set_index([*key, "sample", "seed", "strategy"])["correct"].unstack("strategy")[[strategy, other]]
+    pairs = pairs.dropna().set_axis(["right", "other_right"], axis=1).assign(samples=1, other_samples=1)
+    pairs["both"] = pairs["right"] * pairs["other_right"]
+    paired = pairs.groupby(level=key).sum()
+    counts.update(paired[paired["samples"] >= _FEWEST_PAIRS])
+    return counts

@@ -59,8 +59,7 @@ def variance_of(counts: PairedCounts, samples: float | None = None) -> Variance:
         samples: as if each problem had so many of each strategy; ``None`` as measured.
     """
     _, deviations = problem_effects(counts)
-    variances = counts.sample_variances
-    noise = (variances / (counts.samples if samples is None else samples)).sum(axis=1)
+    noise = counts.noise(samples)
     tasks = counts.strata.max() + 1
     between = within = 0.0
     for stratum in range(tasks):
