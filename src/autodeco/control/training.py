@@ -17,16 +17,8 @@ from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.training.batches import RowDataset
 from autodeco.training.hidden_states import HiddenStateStore, StoredDataset
 from autodeco.training.rows import read_rows
-from autodeco.training.run import (
-    TrainingResult,
-    collate_rows,
-    finished_result,
-    is_finished,
-    load_tokenizer,
-    pad_token_id,
-    train_on,
-    trainer_arguments,
-)
+from autodeco.training.run import collate_rows, load_tokenizer, pad_token_id, train_on, trainer_arguments
+from autodeco.training.run_folder import TrainingResult, finished_result, is_finished
 
 logger = logging.getLogger(__name__)
 
