@@ -207,7 +207,7 @@ def adapter_disabled(model: nn.Module) -> Iterator[None]:
 
 
 def folded(base: Any, stored: StoredAdapter) -> Any:
-    """A base model with a stored adapter added to its weights: ``W + (alpha / r) B A``, in the base's precision.
+    """A base model with a stored adapter added to its weights: ``W + (alpha / r) B A``, rounded as the base is.
 
     Args:
         base: a loaded causal LM, which is changed in place.
