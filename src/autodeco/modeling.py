@@ -162,7 +162,7 @@ class AutoDecoForCausalLM(Shaping, TrainingPass):
             *args: the base model's.
             objective: one of :mod:`autodeco.objectives`, its settings bound.
             prompt_mask: ``[B, S]``, true at the prompt's positions among those of this pass.
-            prompt_summary: the output's of an earlier pass over the prompt.
+            prompt_summary: the output's of an earlier pass over the prompt; not with an objective, which trains it.
             **kwargs: the base model's.
 
         Returns:
@@ -176,7 +176,8 @@ class AutoDecoForCausalLM(Shaping, TrainingPass):
         """
         prompts.check_wanted(self, prompt_mask, prompt_summary)
         if objective is not None:
-            return self._training_output(objective, *args, prompt_mask=prompt_mask, **kwargs)
+            given = {"prompt_mask": prompt_mask, "prompt_summary": prompt_summary}
+            return self._training_output(objective, *args, **given, **kwargs)
         if not self.heads_enabled:
             return super().forward(*args, **kwargs)
         return_dict = kwargs.pop("return_dict", None)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from autodeco import lm_head, outputs
 from autodeco.config import AutoDecoConfig
+from autodeco.errors import ConfigError
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
 from autodeco.objectives.prompt import prompt_of
@@ -59,7 +60,13 @@ class TrainingPass(_CausalLM):  # type: ignore[misc]
         hidden_states: Tensor | None = None,
         row_weights: Tensor | None = None,
         prompt_mask: Tensor | None = None,
+        prompt_summary: Tensor | None = None,
     ) -> outputs.TrainingOutput:
+        if prompt_summary is not None:
+            raise ConfigError(
+                "an objective trains the summary of the prompt, so that it is computed from the hidden states: leave "
+                "out prompt_summary; prompt_mask says where the prompt is."
+            )
         if hidden_states is None:
             assert input_ids is not None
             hidden_states = self.lm_head_inputs(input_ids, attention_mask)

@@ -21,21 +21,8 @@ INPUT_IDS = torch.tensor([[1, 45, 90, 60, 33, 77, 80, 120]])
 
 
 @pytest.fixture
-def settings(tmp_path, base_folder, rollouts):
-    return {
-        "model": str(base_folder),
-        "data": str(rollouts),
-        "output": tmp_path / "run",
-        "max_steps": 6,
-        "batch_size": 2,
-        "gradient_accumulation": 1,
-        "learning_rate": 1e-2,
-        "save_steps": 3,
-        "max_length": 256,
-        "completion_tokens": 8,
-        "lora_rank": 4,
-        "lora_learning_rate": 5e-3,
-    }
+def settings(settings):
+    return {**settings, "lora_rank": 4, "lora_learning_rate": 5e-3}
 
 
 def run(settings, **changes):

@@ -90,6 +90,13 @@ class _Given(NamedTuple):
     draws: Tensor  # easy-token draws; 1, which drops nothing, where there are none
     weights: Tensor  # float64, of the row that the position is in
 
+    @classmethod
+    def of(cls, targets: Tensor, row: Tensor, draws: Tensor | None, row_weights: Tensor | None) -> _Given:
+        """Of targets ``[N]`` in these rows; draws ``[N]`` and row weights ``[B]`` where there are some."""
+        ones = torch.ones(len(row), device=row.device)
+        weights = ones if row_weights is None else row_weights[row]
+        return cls(targets, ones if draws is None else draws, weights.double())
+
     def at(self, span: slice) -> _Given:
         return _Given(*(values[span] for values in self))
 
@@ -108,11 +115,10 @@ def _objective(
     valid = next_labels != IGNORED
     places = valid.nonzero()
     hidden = HiddenStates(hidden_states, places, summary_of(heads, hidden_states, labels, prompt_mask))
-    targets, row = next_labels[valid], places[:, 0]
-    draws = torch.ones(len(row), device=row.device) if easy_token_draws is None else easy_token_draws[valid]
-    weights = torch.ones(len(row), device=row.device) if row_weights is None else row_weights[row]
+    row = places[:, 0]
+    draws = None if easy_token_draws is None else easy_token_draws[valid]
     with torch.no_grad():
-        given = _Given(targets, draws, weights.double())
+        given = _Given.of(next_labels[valid], row, draws, row_weights)
         positions = _over_vocabulary(settings, heads, hidden, lm_head, given)
 
     dtype = hidden_states.dtype if hidden_states.dtype == torch.float64 else torch.float32
