@@ -176,8 +176,9 @@ class AutoDecoForCausalLM(Shaping, TrainingPass):
         """
         prompts.check_wanted(self, prompt_mask, prompt_summary)
         if objective is not None:
-            given = {"prompt_mask": prompt_mask, "prompt_summary": prompt_summary}
-            return self._training_output(objective, *args, **given, **kwargs)
+            return self._training_output(
+                objective, *args, prompt_mask=prompt_mask, prompt_summary=prompt_summary, **kwargs
+            )
         if not self.heads_enabled:
             return super().forward(*args, **kwargs)
         return_dict = kwargs.pop("return_dict", None)

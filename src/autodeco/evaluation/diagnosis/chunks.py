@@ -32,12 +32,19 @@ class Chunk(NamedTuple):
 
     def at(self, span: slice) -> Chunk:
         """Some of the tokens."""
-        return Chunk(*(None if part is None else part[span] for part in self))
+        summary = None if self.summary is None else self.summary[span]
+        return Chunk(self.hidden_states[span], self.targets[span], self.trajectories[span], summary)
 
     @classmethod
     def joined(cls, chunks: Sequence[Chunk]) -> Chunk:
-        """The tokens of several."""
-        return cls(*(None if parts[0] is None else torch.cat(parts) for parts in zip(*chunks, strict=True)))
+        """The tokens of several; either all have a summary or none has."""
+        summaries = [chunk.summary for chunk in chunks if chunk.summary is not None]
+        return cls(
+            torch.cat([chunk.hidden_states for chunk in chunks]),
+            torch.cat([chunk.targets for chunk in chunks]),
+            torch.cat([chunk.trajectories for chunk in chunks]),
+            torch.cat(summaries) if summaries else None,
+        )
 
 
 class StoredChunks:
