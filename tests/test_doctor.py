@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 import autodeco
 from autodeco import doctor
-from autodeco.kernels import cpu
+from autodeco.kernels import build, cpu
 from tests.cli.test_app import run
 
 ABSENT = Requirement("no-such-package-of-anyone>=1.5")
@@ -62,7 +62,7 @@ def test_a_missing_package_of_the_core_is_status_2_with_its_command(capsys, monk
 
 def test_kernels_that_cannot_be_built_are_told_and_do_without(monkeypatch, tmp_path):
     monkeypatch.setenv("AUTODECO_CACHE", str(tmp_path))
-    monkeypatch.setattr(cpu, "compiler_command", lambda: (_ for _ in ()).throw(FileNotFoundError("no C compiler")))
+    monkeypatch.setattr(build, "compiler_command", lambda: (_ for _ in ()).throw(FileNotFoundError("no C compiler")))
     cpu.load.cache_clear()
     try:
         found = findings()

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, LlamaForCausalLM
 
-from autodeco import AutoDecoForCausalLM
+from autodeco import AutoDecoForCausalLM, objectives
 from autodeco.errors import ConfigError
 from autodeco.trace.make import trace_text
 from tests.conftest import tiny_autodeco, tiny_llama
@@ -198,7 +198,7 @@ def test_calls_within_calls_and_errors_leave_no_trace(model, prompt):
 
 def test_disabled_heads_and_other_strategies(model, prompt):
     with model.disable_heads():
-        assert model(prompt).logits.equal(type(model).__mro__[2].forward(model, prompt).logits)
+        assert model(prompt).logits.equal(LlamaForCausalLM.forward(model, prompt).logits)
     with model.decode_with("temperature-head"):
         assert sample(model, prompt).top_p.eq(1).all()
     steered = sample(model, prompt, decoding={"temperature": 0.5})
@@ -219,6 +219,8 @@ def test_what_cannot_be_a_prompt_is_refused(model, prompt):
     summary = model(prompt).prompt_summary
     with pytest.raises(ConfigError, match="say the same twice"):
         model(prompt, prompt_mask=torch.ones(1, PROMPT), prompt_summary=summary)
+    with pytest.raises(ConfigError, match="an objective trains the summary of the prompt"):
+        model(prompt, labels=prompt, objective=objectives.fused.end_to_end, prompt_summary=summary)
     with pytest.raises(ConfigError, match="2 rows, and there are 3 prompts"):
         model(prompt.repeat(2, 1), prompt_summary=summary.repeat(3, 1))
     with pytest.raises(ConfigError, match="cannot be told from this attention mask"):

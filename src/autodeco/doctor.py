@@ -190,11 +190,11 @@ def _devices() -> Iterator[Finding]:
 
 
 def _kernels() -> Iterator[Finding]:
-    from autodeco.kernels import cpu
+    from autodeco.kernels import build, cpu
 
     section = "Compiled kernels"
     try:
-        command = cpu.compiler_command()
+        command = build.compiler_command()
         yield Finding(section, "C compiler", shutil.which(command[0]) or command[0])
     except FileNotFoundError as error:
         yield Finding(section, "C compiler", str(error), "absent", "apt-get install gcc libc6-dev")

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers.utils import ModelOutput
 
@@ -25,27 +23,17 @@ from autodeco.errors import CheckpointError
 from autodeco.generation import generate_with_trace, neutral_generation_config
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
-from autodeco.objectives.prompt import prompt_of
-from autodeco.steering import Decoding, Steered, active_steering, steering
-from autodeco.strategies import Strategy, get_strategy
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel as _CausalLM
-else:
-    _CausalLM = object
+from autodeco.shaping import Shaping
+from autodeco.steering import Decoding, steering
+from autodeco.training_pass import TrainingPass
 
 
-class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
+class AutoDecoForCausalLM(Shaping, TrainingPass):
     """A frozen causal LM with decoding heads. Made by :meth:`from_base` or :meth:`from_pretrained`, not directly.
 
     An instance is also an instance of the base model's class (``isinstance(model, LlamaForCausalLM)`` holds), so
     whatever works with the base works with it. ``model.decoding_heads`` holds the only trainable parameters.
     """
-
-    autodeco_config: AutoDecoConfig
-    decoding_heads: DecodingHeads
-    heads_enabled = True  # off: the model is its bare base
-    _strategy: Strategy | None = None  # stands in the heads' place where decode_with has put one
 
     def __init__(self, *_: Any, **__: Any) -> None:
         raise TypeError("use AutoDecoForCausalLM.from_base(...) or AutoDecoForCausalLM.from_pretrained(...).")
@@ -174,7 +162,7 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
             *args: the base model's.
             objective: one of :mod:`autodeco.objectives`, its settings bound.
             prompt_mask: ``[B, S]``, true at the prompt's positions among those of this pass.
-            prompt_summary: the output's of an earlier pass over the prompt.
+            prompt_summary: the output's of an earlier pass over the prompt; not with an objective, which trains it.
             **kwargs: the base model's.
 
         Returns:
@@ -188,7 +176,9 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         """
         prompts.check_wanted(self, prompt_mask, prompt_summary)
         if objective is not None:
-            return self._training_output(objective, *args, prompt_mask=prompt_mask, **kwargs)
+            return self._training_output(
+                objective, *args, prompt_mask=prompt_mask, prompt_summary=prompt_summary, **kwargs
+            )
         if not self.heads_enabled:
             return super().forward(*args, **kwargs)
         return_dict = kwargs.pop("return_dict", None)
@@ -259,108 +249,6 @@ class AutoDecoForCausalLM(_CausalLM):  # type: ignore[misc]
         if call is not None and isinstance(result, ModelOutput):
             result = outputs.extend(result, prompt_summary=call.of_prompts)
         return result
-
-    @property
-    def shaper(self) -> DecodingHeads | Strategy | Steered:
-        """What shapes the logits while the heads are enabled: they, steered or not, or the strategy in their place."""
-        if (steered := active_steering(self)) is not None:
-            return steered
-        return self.decoding_heads if self._strategy is None else self._strategy
-
-    @contextmanager
-    def decode_with(self, strategy: Strategy | str) -> Iterator[None]:
-        """Within this context another decoding strategy stands in the heads' place, in ``forward`` and ``generate``.
-
-        Args:
-            strategy: a strategy or its spec (see :func:`autodeco.strategies.get_strategy`).
-
-        Raises:
-            ConfigError: there is no such strategy, or it needs a head that the model lacks.
-        """
-        before = self._strategy, self.heads_enabled
-        self._strategy, self.heads_enabled = get_strategy(strategy).bind(self.decoding_heads), True
-        try:
-            yield
-        finally:
-            self._strategy, self.heads_enabled = before
-
-    @contextmanager
-    def disable_heads(self) -> Iterator[None]:
-        """Within this context the model is its bare base, as with PEFT's ``disable_adapter``.
-
-        The generation configuration stays neutral, so ``generate`` samples at temperature 1 unless told otherwise.
-        """
-        before, self.heads_enabled = self.heads_enabled, False
-        try:
-            yield
-        finally:
-            self.heads_enabled = before
-
-    def lm_head_inputs(self, input_ids: Tensor, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor:
-        """Runs the base up to, not including, its ``lm_head``: what the heads are trained on.
-
-        Args:
-            input_ids: ``[B, S]``.
-            attention_mask: ``[B, S]``, 1 for real tokens.
-            **kwargs: for the base model.
-
-        Returns:
-            Hidden states ``[B, S, H]``, without gradient unless parameters of the base (an adapter's) require one.
-        """
-        trained = any(parameter.requires_grad for parameter in self.base_model.parameters())
-        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            output = self.base_model(
-                input_ids=input_ids, attention_mask=attention_mask, use_cache=False, return_dict=True, **kwargs
-            )
-        hidden_states: Tensor = output.last_hidden_state
-        return hidden_states
-
-    def _training_output(
-        self,
-        objective: Callable[..., ObjectiveOutput],
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        *,
-        labels: Tensor,
-        easy_token_draws: Tensor | None = None,
-        hidden_states: Tensor | None = None,
-        row_weights: Tensor | None = None,
-        prompt_mask: Tensor | None = None,
-    ) -> outputs.TrainingOutput:
-        if hidden_states is None:
-            assert input_ids is not None
-            hidden_states = self.lm_head_inputs(input_ids, attention_mask)
-        weight = lm_head.plain_weight(self)
-        hidden_states = hidden_states.to(self.get_output_embeddings().weight.dtype)  # stored ones are bfloat16
-        logits_of = self.compute_logits if weight is None else weight
-        options: dict[str, Any] = {"row_weights": row_weights}
-        if self.autodeco_config.prompt_summary:
-            if prompt_mask is None and attention_mask is not None:
-                prompt_mask = prompt_of(labels) & attention_mask.bool()
-            options["prompt_mask"] = prompt_mask
-        result = objective(self.decoding_heads, hidden_states, logits_of, labels, easy_token_draws, **options)
-        return outputs.TrainingOutput(loss=result.loss, objective=result)
-
-    def compute_logits(self, hidden_states: Tensor) -> Tensor:
-        """The base model's logits ``[..., V]`` of hidden states ``[..., H]``: ``lm_head``, scaling and soft-capping."""
-        return lm_head.logits_of(self, hidden_states)
-
-    def check_logit_path(self, input_ids: Tensor) -> None:
-        """Checks that :meth:`lm_head_inputs` and :meth:`compute_logits` together give the base model's own logits.
-
-        Training relies on it; decoding does not. See :func:`autodeco.lm_head.check_logit_path`.
-        """
-        with torch.no_grad():
-            expected = super().forward(input_ids=input_ids, return_dict=True).logits
-            found = self.compute_logits(self.lm_head_inputs(input_ids))
-        lm_head.check_logit_path(expected.float(), found.float(), type(self).__name__)
-
-    def train(self, mode: bool = True) -> AutoDecoForCausalLM:
-        """Switches the heads to training mode; the frozen base always stays in evaluation mode (no dropout)."""
-        super().train(False)
-        self.decoding_heads.train(mode)
-        self.training = mode
-        return self
 
 
 def attach_heads(model: Any, heads: DecodingHeads) -> AutoDecoForCausalLM:

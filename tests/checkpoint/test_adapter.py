@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from autodeco import AutoDecoForCausalLM
-from autodeco.checkpoint import convert, inspect, load_base, load_heads, merge, split
+from autodeco.checkpoint import convert, folding, inspect, load_base, load_heads, merge, save_heads, split
 from autodeco.checkpoint.adapter import adapter_disabled, adapter_parameters, add_adapter
 from autodeco.errors import CheckpointError, ConfigError, MissingDependencyError
 from autodeco.serving.checkpoint import served_model, with_adapter_folded
@@ -85,6 +85,8 @@ def test_switched_off_the_base_is_itself_and_comes_back(model, base_folder):
     adapter_parameters(model)[0].requires_grad_(True)
     before = outputs(model)[0]
     with adapter_disabled(model):
+        with adapter_disabled(model):
+            pass
         torch.testing.assert_close(
             outputs(model)[0], outputs(AutoDecoForCausalLM.from_base(str(base_folder)))[0], rtol=0, atol=0
         )
@@ -116,6 +118,48 @@ def test_the_folded_weights_are_w_plus_scaled_b_a(folder, base_folder, tmp_path)
     before = load_file(base_folder / "model.safetensors")[f"{name}.weight"]
     after = load_file(tmp_path / "merged" / "model.safetensors")[f"{name}.weight"]
     torch.testing.assert_close(after, before + 8 / 4 * b @ a)
+
+
+def test_in_float32_nothing_is_rounded_to_the_bases_bfloat16(base_folder, tmp_path):
+    plain = tmp_path / "bfloat16"
+    load_base(base_folder, dtype="bfloat16").save_pretrained(plain)
+    model = adapted_model(plain)
+    model.save_pretrained(tmp_path / "adapted")
+    for dtype in ("auto", "float32"):
+        merge(None, tmp_path / "adapted", tmp_path / dtype, dtype=dtype)
+    name = "model.layers.1.mlp.down_proj"
+    adapter = load_file(tmp_path / "adapted" / "adapter_model.safetensors")
+    a, b = (adapter[f"base_model.model.{name}.lora_{which}.weight"] for which in "AB")
+    sums = load_file(plain / "model.safetensors")[f"{name}.weight"].float() + 8 / 4 * b @ a
+    rounded, whole = (load_file(tmp_path / dtype / "model.safetensors") for dtype in ("auto", "float32"))
+    assert {tensor.dtype for tensor in whole.values()} == {torch.float32}
+    torch.testing.assert_close(whole[f"{name}.weight"], sums)
+    assert rounded[f"{name}.weight"].dtype == torch.bfloat16
+    assert (rounded[f"{name}.weight"].float() - sums).abs().max() > 1e-4
+    merged = AutoDecoForCausalLM.from_pretrained(tmp_path / "float32")  # as its config.json says
+    assert merged.dtype == torch.float32
+    apart = AutoDecoForCausalLM.from_pretrained(tmp_path / "adapted", dtype="float32")
+    assert_same_outputs(apart, merged, rtol=1e-4, atol=1e-4)
+    served = with_adapter_folded(served_model(str(tmp_path / "adapted"), scratch=tmp_path), tmp_path, "float32")
+    assert load_file(f"{served.path}/model.safetensors")[f"{name}.weight"].equal(whole[f"{name}.weight"])
+
+
+def test_a_precision_is_for_weights_that_are_written_anew(folder, base_folder, tmp_path):
+    AutoDecoForCausalLM.from_base(str(base_folder)).save_pretrained(tmp_path / "heads")
+    with pytest.raises(ConfigError, match=r"dtype float32 is for weights that a LoRA adapter is added to, and .*heads"):
+        merge(None, tmp_path / "heads", tmp_path / "merged", dtype="float32")
+    with pytest.raises(ConfigError, match=r"dtype: found 'floatt32'\. Did you mean 'float32'"):
+        merge(None, folder, tmp_path / "merged", dtype="floatt32")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_heads_that_vllm_cannot_serve_are_refused_before_the_base_is_loaded(model, tmp_path, monkeypatch):
+    model.decoding_heads = model.decoding_heads.with_prompt_summary()
+    model.save_pretrained(tmp_path / "adapted")
+    monkeypatch.setattr(folding, "load_weights", lambda *_, **__: pytest.fail("the base was loaded"))
+    with pytest.raises(CheckpointError, match="these heads see a summary of the prompt"):
+        merge(None, tmp_path / "adapted", tmp_path / "merged")
+    assert not list(tmp_path.glob("*merged*"))
 
 
 def test_heads_that_are_split_off_again_know_no_base(folder, tmp_path):
@@ -237,6 +281,9 @@ def test_a_base_without_the_adapters_layers_is_refused(folder, tmp_path):
 def test_heads_are_not_used_without_their_adapter(folder, base_folder, tmp_path):
     with pytest.raises(CheckpointError, match="trained together with a LoRA adapter"):
         AutoDecoForCausalLM.from_base(str(base_folder), heads=load_heads(folder))
+    with pytest.raises(CheckpointError, match="was not written: these heads were trained together with a LoRA adapter"):
+        save_heads(load_heads(folder), tmp_path / "heads")
+    assert not (tmp_path / "heads").exists()
     for layout in ("merged", "released-heads"):
         with pytest.raises(CheckpointError, match="'autodeco merge"):
             convert(folder, tmp_path / "converted", layout)

@@ -21,21 +21,8 @@ INPUT_IDS = torch.tensor([[1, 45, 90, 60, 33, 77, 80, 120]])
 
 
 @pytest.fixture
-def settings(tmp_path, base_folder, rollouts):
-    return {
-        "model": str(base_folder),
-        "data": str(rollouts),
-        "output": tmp_path / "run",
-        "max_steps": 6,
-        "batch_size": 2,
-        "gradient_accumulation": 1,
-        "learning_rate": 1e-2,
-        "save_steps": 3,
-        "max_length": 256,
-        "completion_tokens": 8,
-        "lora_rank": 4,
-        "lora_learning_rate": 5e-3,
-    }
+def settings(settings):
+    return {**settings, "lora_rank": 4, "lora_learning_rate": 5e-3}
 
 
 def run(settings, **changes):
@@ -46,7 +33,13 @@ def weights(folder):
     return {**load_file(folder / "adapter_model.safetensors"), **load_file(folder / "autodeco_heads.safetensors")}
 
 
-def test_a_run_saves_one_folder_with_heads_and_adapter_that_gives_what_was_trained(settings, monkeypatch):
+SUMMARY = pytest.mark.parametrize("prompt_summary", [False, True], ids=["hidden state", "summary of the prompt"])
+
+
+@SUMMARY
+def test_a_run_saves_one_folder_with_heads_and_adapter_that_gives_what_was_trained(
+    settings, monkeypatch, prompt_summary
+):
     trained = []
     original = AdapterControlTrainer.train
 
@@ -55,17 +48,21 @@ def test_a_run_saves_one_folder_with_heads_and_adapter_that_gives_what_was_train
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(AdapterControlTrainer, "train", keeps_the_model)
-    result = run(settings)
+    result = run(settings, prompt_summary=prompt_summary)
     entry = result.log[-2]
     assert {"base_loss", "decoding_loss", "temperature_ranking_loss"} <= entry.keys()
     assert result.log[0]["base_loss"] == pytest.approx(0, abs=1e-6)  # B is 0 at the first step
     assert entry["base_loss"] > 0
     assert not (settings["output"] / "hidden_states").exists()
     loaded = AutoDecoForCausalLM.from_pretrained(result.output)
+    prompt = {"prompt_mask": torch.arange(INPUT_IDS.shape[1]).unsqueeze(0) < 3} if prompt_summary else {}
     with torch.no_grad():
-        expected, found = trained[0].eval()(INPUT_IDS), loaded(INPUT_IDS)
+        expected, found = trained[0].eval()(INPUT_IDS, **prompt), loaded(INPUT_IDS, **prompt)
     for name in ("base_logits", "logits", "temperature", "top_p"):
         torch.testing.assert_close(found[name], expected[name], rtol=1e-6, atol=1e-6)
+    if prompt_summary:
+        with torch.no_grad():
+            assert not found.temperature.allclose(loaded(INPUT_IDS).temperature)  # of another prompt
     record = json.loads((settings["output"] / "autodeco_run.json").read_text())
     base = AutoDecoForCausalLM.from_base(settings["model"])
     assert record["base_checksum"] == base_checksum(base)
@@ -74,7 +71,8 @@ def test_a_run_saves_one_folder_with_heads_and_adapter_that_gives_what_was_train
         assert loaded(INPUT_IDS).base_logits.equal(base(INPUT_IDS).base_logits)
 
 
-def test_gradients_reach_every_layer_of_the_adapter_and_the_heads_alone(settings, monkeypatch):
+@SUMMARY
+def test_gradients_reach_every_layer_of_the_adapter_and_the_heads_alone(settings, monkeypatch, prompt_summary):
     seen = {}
     original = AdapterControlTrainer.compute_loss
 
@@ -89,7 +87,7 @@ def test_gradients_reach_every_layer_of_the_adapter_and_the_heads_alone(settings
         return names, torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
 
     monkeypatch.setattr(AdapterControlTrainer, "compute_loss", keeps_gradients)
-    run(settings, max_steps=2)
+    run(settings, max_steps=2, prompt_summary=prompt_summary)
     assert all(".lora_" in name or name.startswith("decoding_heads.") for name in seen)
     assert sum(".lora_" in name for name in seen) == 2 * 2 * 7
     assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in seen.values())
@@ -112,7 +110,9 @@ def test_the_base_loss_holds_the_token_distribution(settings, tmp_path):
     assert moved[1] < 0.3 * moved[0]
 
 
-def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(settings, tmp_path, monkeypatch):
+@SUMMARY
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(settings, tmp_path, monkeypatch, prompt_summary):
+    settings["prompt_summary"] = prompt_summary
     whole = run(settings, output=tmp_path / "whole")
     interrupt(monkeypatch, settings)
     checkpoint = settings["output"] / "checkpoint-3"

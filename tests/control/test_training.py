@@ -13,22 +13,6 @@ from autodeco.objectives import fused
 from autodeco.training.config import TrainingConfig
 
 
-@pytest.fixture
-def settings(tmp_path, base_folder, rollouts):
-    return {
-        "model": str(base_folder),
-        "data": str(rollouts),
-        "output": tmp_path / "run",
-        "max_steps": 6,
-        "batch_size": 2,
-        "gradient_accumulation": 1,
-        "learning_rate": 1e-2,
-        "save_steps": 3,
-        "max_length": 256,
-        "completion_tokens": 8,
-    }
-
-
 def run(settings, **changes):
     return train_control(control_config({**settings, **changes}), progress=False)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from autodeco import distribution
-from autodeco.kernels import cpu
+from autodeco.kernels import build, cpu
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def test_built_once_and_found_again(fresh, monkeypatch):
         pytest.skip("no C compiler here")
     (library,) = (fresh / "kernels").iterdir()
     cpu.load.cache_clear()
-    monkeypatch.setattr(cpu.subprocess, "run", lambda *_, **__: pytest.fail("built again"))
+    monkeypatch.setattr(build.subprocess, "run", lambda *_, **__: pytest.fail("built again"))
     assert cpu.load() is not None
     assert list((fresh / "kernels").iterdir()) == [library]
 
@@ -43,7 +43,7 @@ def test_without_a_compiler_one_warning_and_the_same_result(fresh, monkeypatch, 
     monkeypatch.setenv("AUTODECO_CACHE", str(fresh / "other"))
     monkeypatch.setenv("CC", compiler)
     if "nowhere" in compiler:
-        monkeypatch.setattr(cpu.shutil, "which", lambda _: None)
+        monkeypatch.setattr(build.shutil, "which", lambda _: None)
     with pytest.warns(RuntimeWarning, match=reason) as caught:
         found = shaped(torch.arange(200.0).view(2, 100) / 7)
     assert len(caught) == 1

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from autodeco.config import AutoDecoConfig
 from autodeco.heads import DecodingHeads
-from autodeco.objectives import chunks, eager, fused, soft_nucleus
+from autodeco.objectives import chunks, eager, fused, head_gradients, soft_nucleus
 from autodeco.objectives.soft_nucleus import ScaledRows, soft_nucleus_terms
 
 
@@ -181,7 +181,7 @@ def test_gradients_of_real_heads(backend, objective, statistics, temperature_fea
 @pytest.mark.parametrize("objective", ["released", "end_to_end"])
 @pytest.mark.parametrize("features", [False, True])
 def test_gradients_that_reach_the_hidden_states(backend, objective, features, monkeypatch):
-    monkeypatch.setattr(fused, "_HEADS_CHUNK", 5)  # several chunks, the last one short
+    monkeypatch.setattr(head_gradients, "_HEADS_CHUNK", 5)  # several chunks, the last one short
     config = {"statistics_features": features, "temperature_features": features}
     heads = DecodingHeads(AutoDecoConfig(hidden_size=8, vocab_size=700, mlp_hidden_size=16, **config))
     hidden, weight = torch.randn(2, 7, 8), torch.randn(700, 8)

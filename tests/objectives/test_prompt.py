@@ -8,7 +8,7 @@ import torch
 
 from autodeco.config import AutoDecoConfig
 from autodeco.heads import DecodingHeads
-from autodeco.objectives import chunks, eager, fused
+from autodeco.objectives import chunks, eager, fused, head_gradients
 from autodeco.objectives.control import ControlWeights, control
 from autodeco.objectives.prompt import prompt_of
 from tests.objectives.test_control import rows
@@ -43,7 +43,7 @@ def test_the_prompt_is_what_comes_before_the_first_label():
 )
 def test_fused_gradients_are_those_of_eager(backend, objective, settings, monkeypatch):
     monkeypatch.setattr(chunks, "_CHUNK_ELEMENTS", 180)  # three positions a chunk: each row's are in several
-    monkeypatch.setattr(fused, "_HEADS_CHUNK", 4)
+    monkeypatch.setattr(head_gradients, "_HEADS_CHUNK", 4)
     heads, hidden, weight, labels = make_case(**settings)
     expected, found = both(objective, heads, hidden, weight, labels, torch.rand(2, 8))
     assert_same(expected, found, tolerance=1e-5)
@@ -53,7 +53,7 @@ def test_fused_gradients_are_those_of_eager(backend, objective, settings, monkey
 
 @pytest.mark.parametrize("objective", ["released", "end_to_end"])
 def test_gradients_that_reach_the_hidden_states_of_prompt_and_completion(backend, objective, monkeypatch):
-    monkeypatch.setattr(fused, "_HEADS_CHUNK", 4)
+    monkeypatch.setattr(head_gradients, "_HEADS_CHUNK", 4)
     heads, hidden, weight, labels = make_case()
     found = []
     for module, dtype in ((eager, torch.float64), (fused, torch.float32)):

@@ -193,21 +193,21 @@ def adapter_disabled(model: nn.Module) -> Iterator[None]:
     """Within this context a model's base is what it is without its adapter, as with PEFT's ``disable_adapter``."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
+    enabled = [layer for layer in model.modules() if isinstance(layer, BaseTunerLayer) and not layer.disable_adapters]
     before = [(parameter, parameter.requires_grad) for parameter in adapter_parameters(model)]
     try:
-        for layer in layers:
+        for layer in enabled:
             layer.enable_adapters(False)
         yield
     finally:
-        for layer in layers:
+        for layer in enabled:
             layer.enable_adapters(True)
         for parameter, required in before:  # PEFT makes those of enabled adapters trainable
             parameter.requires_grad_(required)
 
 
 def folded(base: Any, stored: StoredAdapter) -> Any:
-    """A base model with a stored adapter added to its weights: ``W + (alpha / r) B A``, in the base's precision.
+    """A base model with a stored adapter added to its weights: ``W + (alpha / r) B A``, rounded as the base is.
 
     Args:
         base: a loaded causal LM, which is changed in place.

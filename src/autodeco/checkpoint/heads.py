@@ -114,7 +114,8 @@ def save_heads(heads: DecodingHeads, folder: str | Path, adapter: SavedAdapter |
         adapter: the one that the heads were trained with, if any.
 
     Raises:
-        CheckpointError: a weight is NaN or infinite: what is in the folder is left as it is.
+        CheckpointError: a weight is NaN or infinite, or heads that were trained with an adapter come without it: what
+            is in the folder is left as it is.
         RunFolderError: the disk is full, or the folder cannot be written.
     """
     folder = Path(folder)
@@ -122,6 +123,12 @@ def save_heads(heads: DecodingHeads, folder: str | Path, adapter: SavedAdapter |
     problems = head_problems(heads.config, tensors)
     if problems:
         raise CheckpointError(f"{folder / HEADS_FILE} was not written: {'; '.join(problems)}.")
+    if adapter is None and heads.config.adapter_sha256 is not None:
+        raise CheckpointError(
+            f"{folder / HEADS_FILE} was not written: these heads were trained together with a LoRA adapter, which is "
+            f"not on the model any more, and mean nothing without it. 'autodeco merge' makes one model of base, "
+            f"adapter and heads."
+        )
     digest = None if adapter is None else adapter.sha256
     config = dataclasses.replace(heads.config, adapter_sha256=digest, autodeco_version=__version__)
     if adapter is not None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from autodeco.checkpoint import auto_class
-from autodeco.checkpoint.adapter import folded, require_peft
-from autodeco.checkpoint.adapter_files import StoredAdapter, find_adapter
-from autodeco.checkpoint.base import load_weights
+from autodeco.checkpoint.adapter import require_peft
+from autodeco.checkpoint.adapter_files import find_adapter
 from autodeco.checkpoint.base_files import (
     BASE_GENERATION_CONFIG,
     GENERATION_CONFIG,
     BaseFiles,
     place_shards,
 )
+from autodeco.checkpoint.folding import DTYPES, folded_base
 from autodeco.checkpoint.heads import StoredHeads, find_heads, write_config_and_card
 from autodeco.checkpoint.layout import CONFIG, HEADS_FILE, INDEX_FILE, SECTION, SINGLE_FILE, Layout, detect_layout
 from autodeco.checkpoint.model import recorded_base, warn_of_other_base
@@ -28,8 +26,7 @@ from autodeco.checkpoint.released import transformers_config
 from autodeco.checkpoint.shards import Advance, StoredTensor, write_shard
 from autodeco.checkpoint.source import Source, to_json
 from autodeco.config import AutoDecoConfig
-from autodeco.errors import CheckpointError
-from autodeco.files import check_space, disk_errors_named
+from autodeco.errors import CheckpointError, ConfigError, did_you_mean
 from autodeco.version import __version__
 
 # Called with the bytes dealt with so far and the bytes in all.
@@ -44,6 +41,7 @@ def merge(
     base_revision: str | None = None,
     heads_revision: str | None = None,
     link: bool = True,
+    dtype: str = "auto",
     progress: Progress | None = None,
 ) -> int:
     """Writes base model and heads as one folder that engines load.
@@ -52,8 +50,8 @@ def merge(
     does not grow with the model. Plain Transformers still loads the result as the base model.
 
     A LoRA adapter that the heads were trained with is added to the base's weights: these are loaded then, and written
-    anew in their own precision, to which the sums are rounded. Such a checkpoint records no base model, because it is
-    the only one that its heads are for.
+    anew, the sums rounded to ``dtype``. Such a checkpoint records no base model, because it is the only one that its
+    heads are for.
 
     Args:
         base: hub id, folder or ``"smollm2-135m"``; ``None`` takes the one that the heads record.
@@ -62,21 +60,32 @@ def merge(
         base_revision: hub revision of the base.
         heads_revision: hub revision of the heads.
         link: whether hard links are allowed; without them the result shares nothing with the base's folder.
+        dtype: of weights that an adapter is added to: ``"auto"`` (the base's own), ``"bfloat16"``, ``"float16"`` or
+            ``"float32"``, which rounds nothing and takes four bytes a weight.
         progress: called with bytes dealt with and bytes in all.
 
     Returns:
         The number of base shards that were linked rather than copied.
 
     Raises:
+        ConfigError: there is no such ``dtype``, or it is given where there is no adapter.
         ModelNotFoundError: base or heads were not found.
         CheckpointError: a file is damaged, the base has no safetensors weights or has heads already, or sizes differ.
         MissingDependencyError: the heads have an adapter, and PEFT is not installed.
         RunFolderError: ``output`` exists, or the disk is full.
     """
+    if dtype not in DTYPES:
+        raise ConfigError(f"dtype: found '{dtype}'.{did_you_mean(dtype, DTYPES)}")
     check_new(output)
     found = find_heads(Source.open(heads, heads_revision))
     found.checked_tensors()
+    found.config.check_vllm(found.label)
     adapter = find_adapter(found)
+    if adapter is None and dtype != "auto":
+        raise ConfigError(
+            f"dtype {dtype} is for weights that a LoRA adapter is added to, and {found.label} has none beside it: the "
+            f"base's weights stay as they are. Leave it out; engines have a setting of their own for the precision."
+        )
     if base is None:
         name, base_revision = recorded_base(found), base_revision or found.config.base_model_revision
     else:
@@ -90,38 +99,9 @@ def merge(
         return write_merged(files, found, config, Path(output), link=link, progress=progress)
     require_peft()  # before weights are loaded
     files.check_fits(config, found.label)
-    with folded_base(files, adapter, near=Path(output)) as adapted:
+    with folded_base(files, adapter, near=Path(output), dtype=dtype) as adapted:
         write_merged(adapted, found, config, Path(output), progress=progress)  # linked: scratch is on the same disk
     return 0
-
-
-@contextlib.contextmanager
-def folded_base(base: BaseFiles, adapter: StoredAdapter, near: Path) -> Iterator[BaseFiles]:
-    """A base model with an adapter added to its weights, as a folder that is there within this context.
-
-    Args:
-        base: the base model.
-        adapter: as :func:`autodeco.checkpoint.adapter_files.find_adapter` gives it.
-        near: the folder is made beside this one.
-
-    Raises:
-        CheckpointError: a file is damaged, or the adapter is of another base.
-        MissingDependencyError: PEFT is not installed.
-        RunFolderError: the disk is full.
-    """
-    beside = near.absolute().parent
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(disk_errors_named(near))
-        beside.mkdir(parents=True, exist_ok=True)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=f".{near.name}.", dir=beside)))
-        check_space(folder, sum(shard.nbytes for shard in base.shards()), "the base model with its adapter")
-        model = folded(load_weights(base.folder, base.source.name, dtype="auto"), adapter)
-        model.save_pretrained(folder)
-        base.copy_small_files(folder)
-        _write(folder / CONFIG, base.config)
-        if base.generation_config is not None:
-            _write(folder / GENERATION_CONFIG, base.generation_config)
-        yield BaseFiles.open(Source(base.source.name, folder), Layout.BASE)
 
 
 def split(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from autodeco.checkpoint.adapter import add_adapter, require_peft
-from autodeco.control.commands import digest, load_commands
+from autodeco.control.commands import Command, digest, load_commands
 from autodeco.control.config import ControlConfig
 from autodeco.control.groups import GroupDataset, GroupedData, collate_groups, group_rows
 from autodeco.control.trainer import AdapterControlTrainer, ControlTrainer
@@ -17,16 +17,8 @@ from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.training.batches import RowDataset
 from autodeco.training.hidden_states import HiddenStateStore, StoredDataset
 from autodeco.training.rows import read_rows
-from autodeco.training.run import (
-    TrainingResult,
-    collate_rows,
-    finished_result,
-    is_finished,
-    load_tokenizer,
-    pad_token_id,
-    train_on,
-    trainer_arguments,
-)
+from autodeco.training.run import collate_rows, load_tokenizer, pad_token_id, train_on, trainer_arguments
+from autodeco.training.run_folder import TrainingResult, finished_result, is_finished
 
 logger = logging.getLogger(__name__)
 
@@ -54,21 +46,7 @@ def train_control(
         require_peft()
     commands = load_commands(config.commands)
     tokenizer, ends, max_length = load_tokenizer(config)
-
-    def grouped(source: str, split: str) -> GroupedData:
-        found = group_rows(
-            read_rows(source, config.data_split),
-            tokenizer,
-            Versions(commands, split, config.commands_per_prompt, config.positions),
-            seed=config.seed,
-            max_length=max_length,
-            completion_tokens=config.completion_tokens,
-            end_of_text_ids=ends,
-            skip_bad_rows=config.skip_bad_rows,
-        )
-        say(found.summary())
-        return found
-
+    grouped = functools.partial(_grouped, config, commands, tokenizer, ends, max_length, say)
     data = grouped(config.data, "train")
     eval_data = grouped(config.eval_data, "validation") if config.eval_data else None
     collator = functools.partial(
@@ -104,3 +82,28 @@ def train_control(
         prompts=len(data.groups),
         commands=digest(commands),
     )
+
+
+def _grouped(
+    config: ControlConfig,
+    commands: Sequence[Command],
+    tokenizer: Any,
+    ends: set[int],
+    max_length: int,
+    say: Callable[[str], None],
+    source: str,
+    split: str,
+) -> GroupedData:
+    """The groups of a data file, with the commands of a split."""
+    found = group_rows(
+        read_rows(source, config.data_split),
+        tokenizer,
+        Versions(commands, split, config.commands_per_prompt, config.positions),
+        seed=config.seed,
+        max_length=max_length,
+        completion_tokens=config.completion_tokens,
+        end_of_text_ids=ends,
+        skip_bad_rows=config.skip_bad_rows,
+    )
+    say(found.summary())
+    return found

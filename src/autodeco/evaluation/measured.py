@@ -107,7 +107,8 @@ def _choices(model: AutoDecoForCausalLM, trajectories: Sequence[Trajectory]) -> 
     size = max(1, _PIECE_ELEMENTS // lm_head.shape_of(model)[1])
     for own in teacher_forced(model, trajectories):
         for hidden in torch.split(own.hidden_states, size):
-            pair = heads_choices(model.decoding_heads, hidden, model.compute_logits(hidden))
+            seen = model.decoding_heads.input_of(hidden, own.summary)
+            pair = heads_choices(model.decoding_heads, seen, model.compute_logits(hidden))
             found.append([values.float().cpu() for values in pair])
     temperature, top_p = (torch.cat(parts) for parts in zip(*found, strict=True))
     return temperature, top_p

@@ -1,4 +1,4 @@
-"""Given trajectories, teacher-forced: the hidden state before each of their tokens. No sampling, no heads.
+"""Given trajectories, teacher-forced: what the heads read before each of their tokens. No sampling, no T, no P.
 
 What the heads choose on training data and whether they adapt is measured on these.
 """
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from autodeco.errors import DataError
 from autodeco.modeling import AutoDecoForCausalLM
+from autodeco.prompts import summary_of_text
 from autodeco.rollouts.sampler import Message
 from autodeco.tasks.base import prompt_id
 from autodeco.training.batches import collate, neighbours
@@ -48,11 +49,13 @@ class TeacherForced(NamedTuple):
         trajectory: its place among those given.
         hidden_states: ``[N, H]``, the input of ``lm_head`` before each completion token.
         targets: ``[N]``, the completion's tokens.
+        summary: ``[1, 2 m]`` of the prompt, for heads that see it.
     """
 
     trajectory: int
     hidden_states: Tensor
     targets: Tensor
+    summary: Tensor | None
 
 
 def read_trajectories(
@@ -134,7 +137,8 @@ def teacher_forced(
         for place, (index, row) in enumerate(zip(batch, rows, strict=True)):
             end = len(row.input_ids)
             targets = inputs["input_ids"][place, row.prompt_length : end]
-            yield TeacherForced(index, hidden[place, row.prompt_length - 1 : end - 1], targets)
+            summary = summary_of_text(model, hidden[place : place + 1], row.prompt_length)
+            yield TeacherForced(index, hidden[place, row.prompt_length - 1 : end - 1], targets, summary)
         finished += len(batch)
         if on_progress is not None:
             on_progress(finished, len(trajectories))

@@ -1,4 +1,4 @@
-"""The CPU kernels (``cpu.c``): compiled once for this machine, loaded with ctypes, called on tensors.
+"""The CPU kernels (``cpu.c``): loaded with ctypes, called on tensors. ``build.py`` compiles them.
 
 A compiled kernel is worth having because PyTorch has no operation that reads a row of logits once and leaves sums,
 nucleus and order behind: composed of its operations, the same work passes over memory 10 to 20 times. Plain C, rather
@@ -11,28 +11,18 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import os
-import platform
-import shutil
 import subprocess
-import sys
-import sysconfig
-import tempfile
 import warnings
-from importlib import resources
-from pathlib import Path
 from typing import NamedTuple
 
-import platformdirs
 import torch
 from torch import Tensor
 
-_FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-trapping-math", "-fno-math-errno", "-ffp-contract=fast")
-_SHARED = ("-fopenmp", "-fPIC", "-shared")
+from autodeco.kernels.build import built_library, reason_of
+
 _BLOCK = 64  # as in cpu.c
 _SUMS = 4  # doubles of row_sums in cpu.c
-_BUILD_SECONDS = 120
 
 
 class KernelRows(NamedTuple):
@@ -279,68 +269,17 @@ def load() -> Kernels | None:
     if os.environ.get("AUTODECO_KERNELS", "1") == "0":
         return None
     try:
-        library = _build()
+        library = built_library()
         try:
             return Kernels(ctypes.CDLL(str(library)))
         except (OSError, AttributeError):  # damaged since it was built
             library.unlink()
-            return Kernels(ctypes.CDLL(str(_build())))
+            return Kernels(ctypes.CDLL(str(built_library())))
     except (OSError, AttributeError, subprocess.SubprocessError) as error:
         warnings.warn(
-            f"autodeco's CPU kernels could not be built ({_reason(error)}); PyTorch is used instead: same results, "
+            f"autodeco's CPU kernels could not be built ({reason_of(error)}); PyTorch is used instead: same results, "
             f"slower. A C compiler with OpenMP (Debian: gcc, libc6-dev) is needed; AUTODECO_KERNELS=0 silences this.",
             RuntimeWarning,
             stacklevel=2,
         )
         return None
-
-
-def _build() -> Path:
-    """The shared library for this source, compiler and processor, from the cache or built into it."""
-    source = resources.files("autodeco.kernels").joinpath("cpu.c").read_bytes()
-    compiler = compiler_command()
-    key = hashlib.sha256()
-    for part in (source.decode(), *compiler, *_FLAGS, *_SHARED, _processor(), sys.platform):
-        key.update(part.encode() + b"\0")
-    root = os.environ.get("AUTODECO_CACHE") or platformdirs.user_cache_dir("autodeco")
-    folder = Path(root) / "kernels"
-    library = folder / f"cpu-{key.hexdigest()[:16]}.so"
-    if library.exists():
-        return library
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        own = Path(temporary)
-        (own / "cpu.c").write_bytes(source)
-        command = [*compiler, *_FLAGS, *_SHARED, "cpu.c", "-o", "cpu.so", "-lm"]
-        subprocess.run(command, cwd=own, check=True, capture_output=True, timeout=_BUILD_SECONDS)
-        (own / "cpu.so").replace(library)  # whole or not at all, also where several processes build at once
-    return library
-
-
-def compiler_command() -> list[str]:
-    """The C compiler's command.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    named = os.environ.get("CC")
-    for command in ([named] if named else []) + ["cc", "gcc", "clang"]:
-        if shutil.which(command.split()[0]):
-            return command.split()
-    raise FileNotFoundError("no C compiler was found; CC, cc, gcc and clang were tried")
-
-
-def _processor() -> str:
-    """What -march=native means here: a cache folder may be shared by machines of several kinds."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line for line in lines if line.startswith(("flags", "Features")))
-    except (OSError, StopIteration):
-        return f"{platform.machine()} {platform.processor()} {sysconfig.get_platform()}"
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, subprocess.CalledProcessError):
-        lines = error.stderr.decode(errors="replace").strip().splitlines()
-        return lines[0] if lines else f"{error.cmd[0]} ended with status {error.returncode}"
-    return str(error)

@@ -34,13 +34,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from autodeco import distribution
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.base_divergence import base_divergence
-from autodeco.objectives.chunks import chunk_size
 from autodeco.objectives.eager import IGNORED, LMHead
+from autodeco.objectives.head_values import head_values
 from autodeco.objectives.output import ObjectiveOutput
-from autodeco.objectives.prompt import seen_by, summary_of
 
 
 @dataclass(frozen=True)
@@ -127,44 +125,27 @@ def control(
         command losses are in ``metrics``, with the share of pairs that are in order and the mean error of values.
     """
     plain = ~asked.commanded
-    own_draws = None if easy_token_draws is None else easy_token_draws[plain]
-    own_weights = None if row_weights is None else row_weights[plain]
-    own_prompts = None if prompt_mask is None else prompt_mask[plain]
     output = decoding(
         heads,
         hidden_states[plain],
         lm_head_weight,
         labels[plain],
-        own_draws,
-        row_weights=own_weights,
-        prompt_mask=own_prompts,
+        _of_rows(easy_token_draws, plain),
+        row_weights=_of_rows(row_weights, plain),
+        prompt_mask=_of_rows(prompt_mask, plain),
     )
     places = plain.nonzero().squeeze(-1)
     given = hidden_states, lm_head_weight, labels, prompt_mask
-    values, rows = _values(heads, *given, asked.commanded, needs_top_p=weights.top_p)
+    values, rows = head_values(heads, *given, asked.commanded, needs_top_p=weights.top_p)
 
     loss = weights.decoding * output.loss
     metrics: dict[str, Tensor] = {"decoding_loss": output.loss.detach()}
-    for head, margin in (("temperature", weights.temperature_margin), ("top_p", weights.top_p_margin)):
-        if not getattr(weights, head):
-            continue
-        plain_means = row_means(getattr(output, head), places[output.rows], len(labels))
-        means = torch.where(asked.commanded, row_means(values[head], rows, len(labels)), plain_means)
-        value = getattr(asked, head)
-        differences, levels = ranked_pairs(means, asked, value)
-        parts = {
-            "ranking": (margin * levels - differences).clamp(min=0),
-            "hold": hold_losses(means, asked, value),
-            "absolute": absolute_losses(values[head], rows, value),
-        }
-        for name, losses in parts.items():
-            if len(losses):
-                loss = loss + getattr(weights, name) * losses.mean()
-                metrics[f"{head}_{name}_loss"] = losses.detach().mean()
-        if len(differences):
-            metrics[f"{head}_in_order"] = (differences > 0).double().mean()
-        if len(parts["absolute"]):
-            metrics[f"{head}_error"] = (means.detach() - value).abs().nanmean()
+    for head in ("temperature", "top_p"):
+        if getattr(weights, head):
+            plain_means = row_means(getattr(output, head), places[output.rows], len(labels))
+            means = torch.where(asked.commanded, row_means(values[head], rows, len(labels)), plain_means)
+            own_loss, own_metrics = _command_losses(head, means, values[head], rows, asked, weights)
+            loss, metrics = loss + own_loss, metrics | own_metrics
     if weights.keep and starting_heads is not None:
         for head, losses in _keep_losses(heads, starting_heads, *given, plain, base_hidden_states).items():
             loss = loss + weights.keep * losses.mean()
@@ -174,6 +155,36 @@ def control(
         loss = loss + weights.base * losses.mean()
         metrics["base_loss"] = losses.detach().mean()
     return replace(output, loss=loss, rows=places[output.rows], metrics=metrics)
+
+
+def _of_rows(values: Tensor | None, chosen: Tensor) -> Tensor | None:
+    return None if values is None else values[chosen]
+
+
+def _command_losses(
+    head: str, means: Tensor, values: Tensor, rows: Tensor, asked: CommandedRows, weights: ControlWeights
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Ranking, hold and absolute loss of one head, weighed and summed, and what is logged of them.
+
+    ``means`` ``[B]`` are those of each row's completion, ``values`` ``[N]`` those of the commanded rows' tokens.
+    """
+    value, margin = getattr(asked, head), getattr(weights, f"{head}_margin")
+    differences, levels = ranked_pairs(means, asked, value)
+    parts = {
+        "ranking": (margin * levels - differences).clamp(min=0),
+        "hold": hold_losses(means, asked, value),
+        "absolute": absolute_losses(values, rows, value),
+    }
+    loss, metrics = means.new_zeros(()), {}
+    for name, losses in parts.items():
+        if len(losses):
+            loss = loss + getattr(weights, name) * losses.mean()
+            metrics[f"{head}_{name}_loss"] = losses.detach().mean()
+    if len(differences):
+        metrics[f"{head}_in_order"] = (differences > 0).double().mean()
+    if len(parts["absolute"]):
+        metrics[f"{head}_error"] = (means.detach() - value).abs().nanmean()
+    return loss, metrics
 
 
 def ranked_pairs(means: Tensor, asked: CommandedRows, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -241,10 +252,10 @@ def _keep_losses(
 ) -> dict[str, Tensor]:
     """``mean_t (x_t - x⁰_t)²`` of every uncommanded row, ``[rows]``, by head."""
     given = hidden_states, lm_head, labels, prompt_mask, plain
-    values, rows = _values(heads, *given)
+    values, rows = head_values(heads, *given)
     with torch.no_grad():
         before = hidden_states if base_hidden_states is None else base_hidden_states
-        starting, _ = _values(starting_heads, before, *given[1:])
+        starting, _ = head_values(starting_heads, before, *given[1:])
     return {head: row_means((own - starting[head]).square(), rows, len(labels))[plain] for head, own in values.items()}
 
 
@@ -253,43 +264,3 @@ def _base_losses(hidden_states: Tensor, lm_head: LMHead, labels: Tensor, base_hi
     valid = labels[:, 1:] != IGNORED
     own, base = (states[:, :-1][valid] for states in (hidden_states, base_hidden_states))
     return row_means(base_divergence(own, base, lm_head), valid.nonzero()[:, 0], len(labels))
-
-
-def _values(
-    heads: DecodingHeads,
-    hidden_states: Tensor,
-    lm_head: LMHead,
-    labels: Tensor,
-    prompt_mask: Tensor | None,
-    chosen: Tensor,
-    *,
-    needs_top_p: bool = True,
-) -> tuple[dict[str, Tensor], Tensor]:
-    """T and P ``[N]`` at the tokens of the chosen rows (``[B]`` boolean), with gradient, and the row of each token."""
-    valid = (labels[:, 1:] != IGNORED) & chosen.unsqueeze(1)
-    hidden = hidden_states[:, :-1][valid]
-    ones = torch.ones(len(hidden), device=hidden.device)
-    base = _statistics(heads, hidden, lm_head, ones) if heads.needs_base_statistics else None
-    rows = valid.nonzero()[:, 0]
-    seen = seen_by(heads, hidden, summary_of(heads, hidden_states, labels, prompt_mask), rows)
-    temperature = heads.temperature(seen, base)
-    values = {"temperature": temperature}
-    if needs_top_p:
-        own = _statistics(heads, hidden, lm_head, temperature) if heads.needs_statistics else None
-        values["top_p"] = heads.top_p(seen, temperature, own)
-    return values, rows
-
-
-@torch.no_grad()
-def _statistics(heads: DecodingHeads, hidden: Tensor, lm_head: LMHead, temperature: Tensor) -> Tensor:
-    """``[N, 4]`` statistics of ``softmax(l / T)``, a chunk of the vocabulary's logits at a time."""
-    vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
-    size = chunk_size(len(hidden), vocab_size or 131_072, hidden.device)
-    found = [temperature.new_zeros(0, 4)]
-    for start in range(0, len(hidden), size):
-        own = hidden[start : start + size]
-        logits = lm_head(own) if callable(lm_head) else own @ lm_head.T
-        scaled = distribution.scale_rows(logits, temperature[start : start + size], heads.config.min_temperature)
-        assert scaled.statistics is not None
-        found.append(scaled.statistics.to(temperature.dtype))
-    return torch.cat(found)

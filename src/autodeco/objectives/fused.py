@@ -9,7 +9,7 @@ vocabulary]`` outlives its chunk, and nothing is kept for backward but those gra
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,13 +17,12 @@ from torch import Tensor
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.chunks import chunk_size
 from autodeco.objectives.eager import EASY_TOKEN_MASKING, EPSILON, IGNORED, SOFT_TOP_P_DECAY, LMHead, SoftNucleus
+from autodeco.objectives.head_gradients import with_head_gradients
 from autodeco.objectives.output import ObjectiveOutput
+from autodeco.objectives.positions import HiddenStates, Positions
 from autodeco.objectives.product import ChunkProduct
-from autodeco.objectives.prompt import seen_by, summary_of
+from autodeco.objectives.prompt import summary_of
 from autodeco.objectives.rows import ChunkRows, chunk_rows
-
-# Positions whose heads are differentiated at once.
-_HEADS_CHUNK = 4096
 
 
 def released(
@@ -91,38 +90,15 @@ class _Given(NamedTuple):
     draws: Tensor  # easy-token draws; 1, which drops nothing, where there are none
     weights: Tensor  # float64, of the row that the position is in
 
+    @classmethod
+    def of(cls, targets: Tensor, row: Tensor, draws: Tensor | None, row_weights: Tensor | None) -> _Given:
+        """Of targets ``[N]`` in these rows; draws ``[N]`` and row weights ``[B]`` where there are some."""
+        ones = torch.ones(len(row), device=row.device)
+        weights = ones if row_weights is None else row_weights[row]
+        return cls(targets, ones if draws is None else draws, weights.double())
+
     def at(self, span: slice) -> _Given:
         return _Given(*(values[span] for values in self))
-
-
-class _Positions(NamedTuple):
-    """What the vocabulary says of ``n`` positions; ``[n]`` where nothing else is said, without gradient.
-
-    An objective is two sums over positions. Of each: loss, ∂/∂T and ∂/∂P of every position, float64, 0 where masked.
-    """
-
-    temperature: Tensor
-    top_p: Tensor
-    base_statistics: Tensor  # [n, 4], what the temperature head takes; [n, 0] where it takes none
-    statistics: Tensor  # [n, 4], what the top-p head takes; [n, 0] likewise
-    easy: Tensor
-    kept: Tensor
-    temperature_sum: Tensor  # [n, 3]; zeros where the objective has one loss
-    nucleus_sum: Tensor  # [n, 3]
-
-
-class _WithGradients(torch.autograd.Function):
-    """A loss whose gradients by some tensors are known already."""
-
-    @staticmethod
-    def forward(ctx: Any, loss: Tensor, gradients: list[Tensor], *tensors: Tensor) -> Tensor:
-        ctx.gradients = gradients
-        return loss.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
-        (upstream,) = grad_outputs
-        return None, None, *(upstream.to(gradient.dtype) * gradient for gradient in ctx.gradients)
 
 
 def _objective(
@@ -138,12 +114,11 @@ def _objective(
     next_labels = labels[:, 1:]
     valid = next_labels != IGNORED
     places = valid.nonzero()
-    hidden = _HiddenStates(hidden_states, places, summary_of(heads, hidden_states, labels, prompt_mask))
-    targets, row = next_labels[valid], places[:, 0]
-    draws = torch.ones(len(row), device=row.device) if easy_token_draws is None else easy_token_draws[valid]
-    weights = torch.ones(len(row), device=row.device) if row_weights is None else row_weights[row]
+    hidden = HiddenStates(hidden_states, places, summary_of(heads, hidden_states, labels, prompt_mask))
+    row = places[:, 0]
+    draws = None if easy_token_draws is None else easy_token_draws[valid]
     with torch.no_grad():
-        given = _Given(targets, draws, weights.double())
+        given = _Given.of(next_labels[valid], row, draws, row_weights)
         positions = _over_vocabulary(settings, heads, hidden, lm_head, given)
 
     dtype = hidden_states.dtype if hidden_states.dtype == torch.float64 else torch.float32
@@ -156,7 +131,7 @@ def _objective(
         # Below its floor T has no influence: logits are divided by the floor.
         free = positions.temperature >= heads.config.min_temperature
         by_temperature = (temperature_part[:, 1] + nucleus_part[:, 1]) * free
-        loss = _with_head_gradients(loss, heads, hidden, positions, by_temperature, nucleus_part[:, 2])
+        loss = with_head_gradients(loss, heads, hidden, positions, by_temperature, nucleus_part[:, 2])
     separate = settings.separate_temperature_loss
     return ObjectiveOutput(
         loss=loss,
@@ -170,34 +145,19 @@ def _objective(
     )
 
 
-class _HiddenStates(NamedTuple):
-    """Hidden states ``[B, S, H]`` and the ``[N, 2]`` places of those that count, so that they are not all copied."""
-
-    states: Tensor
-    places: Tensor
-    summary: Tensor | None  # [B, 2 m] of each row's prompt
-
-    def at(self, span: slice) -> Tensor:
-        rows, columns = self.places[span].unbind(-1)
-        return self.states[rows, columns]
-
-    def seen_by(self, heads: DecodingHeads, own: Tensor, span: slice) -> Tensor:
-        return seen_by(heads, own, self.summary, self.places[span, 0])
-
-
 def _over_vocabulary(
     settings: _Settings,
     heads: DecodingHeads,
-    hidden: _HiddenStates,
+    hidden: HiddenStates,
     lm_head: LMHead,
     given: _Given,
-) -> _Positions:
+) -> Positions:
     """Everything that takes a pass over the vocabulary, for all positions, a chunk at a time."""
     vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
     count = len(given.targets)
     size = chunk_size(count, vocab_size or 131_072, given.targets.device)
     product = ChunkProduct(lm_head)
-    found: list[_Positions] = []
+    found: list[Positions] = []
     start = 0
     while start < count or not found:
         span = slice(start, start + size)
@@ -212,7 +172,7 @@ def _over_vocabulary(
             product = ChunkProduct(lm_head)
             continue
         start += size
-    return _Positions(*map(torch.cat, zip(*found, strict=True)))
+    return Positions(*map(torch.cat, zip(*found, strict=True)))
 
 
 def _chunk(
@@ -222,7 +182,7 @@ def _chunk(
     seen: Tensor,
     product: ChunkProduct,
     given: _Given,
-) -> _Positions:
+) -> Positions:
     logits, buffer = product.logits(hidden)
     base_statistics = heads.base_statistics(logits)
     temperature = heads.temperature(seen, base_statistics)
@@ -235,7 +195,7 @@ def _chunk(
     none = temperature.new_zeros(len(temperature), 0)
     base_statistics = none if base_statistics is None else base_statistics
     statistics = none if rows.statistics is None else rows.statistics
-    return _Positions(temperature, top_p, base_statistics, statistics, rows.easy, kept, temperature_sum, nucleus_sum)
+    return Positions(temperature, top_p, base_statistics, statistics, rows.easy, kept, temperature_sum, nucleus_sum)
 
 
 def _sums(settings: _Settings, rows: ChunkRows, top_p: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,44 +223,3 @@ def _ratio(settings: _Settings, rows: ChunkRows, log_probability: Tensor) -> Ten
         return torch.ones_like(log_probability)
     ratio = (log_probability - rows.base_log_probability).exp()
     return ratio.clamp(max=settings.importance_ratio_cap)
-
-
-def _with_head_gradients(
-    loss: Tensor,
-    heads: DecodingHeads,
-    hidden: _HiddenStates,
-    positions: _Positions,
-    by_temperature: Tensor,
-    by_top_p: Tensor,
-) -> Tensor:
-    """The loss with the gradients that ``∂L/∂T`` and ``∂L/∂P`` ``[N]`` give the heads' parameters and inputs."""
-    inputs: list[Tensor] = [parameter for parameter in heads.parameters() if parameter.requires_grad]
-    sources = inputs
-    # A prompt's summary serves many positions: its gradient is summed up here, and autograd takes it on from there.
-    if hidden.summary is not None and hidden.summary.requires_grad:
-        sources = [*inputs, hidden.summary]
-        own_summary = hidden.summary.detach().requires_grad_()
-        inputs, hidden = [*inputs, own_summary], hidden._replace(summary=own_summary)
-    gradients = [torch.zeros_like(tensor) for tensor in inputs]
-    by_hidden = torch.zeros_like(hidden.states) if hidden.states.requires_grad else None
-    for start in range(0, len(hidden.places), _HEADS_CHUNK):
-        span = slice(start, start + _HEADS_CHUNK)
-        own = hidden.at(span).detach().requires_grad_(by_hidden is not None)
-        seen = hidden.seen_by(heads, own, span)
-        base_statistics = positions.base_statistics[span] if heads.needs_base_statistics else None
-        temperature = heads.temperature(seen, base_statistics)
-        statistics = positions.statistics[span] if heads.needs_statistics else None
-        top_p = heads.top_p(seen, temperature, statistics)
-        pairs = ((temperature, by_temperature[span]), (top_p, by_top_p[span]))
-        outputs, upstream = zip(*((o, g.to(o.dtype)) for o, g in pairs if o.requires_grad), strict=True)
-        wanted = inputs if by_hidden is None else [*inputs, own]
-        found = torch.autograd.grad(outputs, wanted, upstream, allow_unused=True)
-        for total, gradient in zip(gradients, found[: len(inputs)], strict=True):
-            if gradient is not None:
-                total += gradient
-        if by_hidden is not None:
-            by_hidden[tuple(hidden.places[span].unbind(-1))] = found[-1]
-    tensors = sources if by_hidden is None else [*sources, hidden.states]
-    known = gradients if by_hidden is None else [*gradients, by_hidden]
-    attached: Tensor = _WithGradients.apply(loss, known, *tensors)  # type: ignore[no-untyped-call]
-    return attached

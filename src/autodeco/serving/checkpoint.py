@@ -90,15 +90,17 @@ def served_model(
     return _apart(base or recorded_base(found), found.config.base_model_revision, source, name, scratch)
 
 
-def with_adapter_folded(served: ServedModel, scratch: Path) -> ServedModel:
+def with_adapter_folded(served: ServedModel, scratch: Path, dtype: str = "auto") -> ServedModel:
     """What an engine that knows no adapter beside heads is to load: a merged checkpoint where heads have one.
 
     Args:
         served: of :func:`served_model`.
         scratch: an empty folder that lives as long as the server; the merged checkpoint, as large as the base, goes
             there.
+        dtype: that the engine will run in; the sums of weights and adapter are rounded to it, not to the base's own.
 
     Raises:
+        ConfigError: there is no such ``dtype``.
         CheckpointError: the adapter is missing or damaged, or belongs to another base.
         MissingDependencyError: PEFT is not installed.
         RunFolderError: the disk has no room for it.
@@ -108,7 +110,7 @@ def with_adapter_folded(served: ServedModel, scratch: Path) -> ServedModel:
         return served
     recorded = found.base_name is not None and resolve_model(found.base_name) == served.path
     base = None if recorded else served.path
-    merge(base, found.source.name, scratch / "merged", base_revision=served.revision)
+    merge(base, found.source.name, scratch / "merged", base_revision=served.revision, dtype=dtype)
     return replace(served, path=str(scratch / "merged"), revision=None, heads=None, architecture=None)
 
 

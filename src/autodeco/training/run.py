@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,44 +17,21 @@ from autodeco import objectives, provenance
 from autodeco.bundled import resolve_model
 from autodeco.checkpoint import load_base, load_heads
 from autodeco.checkpoint.adapter import is_adapter_weight, plain_name
-from autodeco.checkpoint.layout import HEADS_FILE
-from autodeco.errors import ModelNotFoundError, RunFolderError, TrainingError
+from autodeco.errors import ModelNotFoundError, TrainingError
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.training.batches import RowDataset, collate
-from autodeco.training.callbacks import LOG_FILE, FiniteGradients, LogFile, ProgressBar
+from autodeco.training.callbacks import FiniteGradients, LogFile, ProgressBar
 from autodeco.training.config import TrainingConfig
 from autodeco.training.hidden_states import HiddenStateStore, StoredDataset, collate_stored
 from autodeco.training.rows import read_rows
+from autodeco.training.run_folder import RUN_FILE, TrainingResult, finished_result, is_finished, read_log
 from autodeco.training.stored import stored_states
 from autodeco.training.tokenize import TokenizedData, tokenize_rows
 from autodeco.training.trainer import AutoDecoTrainer
 
 logger = logging.getLogger(__name__)
 
-RUN_FILE = "autodeco_run.json"
-# Settings that may differ between the start of a run and its resumption: they do not change the weights.
-_FREE_SETTINGS = {
-    *("output", "report_to", "save_total_limit"),
-    *("hidden_state_folder", "hidden_state_limit_gb", "repair_store"),
-}
 _CHECKED_TOKENS = 32
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a finished run left behind.
-
-    Attributes:
-        output: folder with the heads.
-        data: the tokenised training data; ``None`` if the run had been finished before.
-        log: metrics of every step.
-        resumed_from: step of the checkpoint that it went on from, 0 for a new run.
-    """
-
-    output: Path
-    data: TokenizedData | None
-    log: list[dict[str, Any]]
-    resumed_from: int
 
 
 def train(config: TrainingConfig, *, progress: bool = True, say: Callable[[str], None] = logger.info) -> TrainingResult:
@@ -147,13 +121,7 @@ def train_on(
     facts = {"rows": len(data.rows), "skipped": len(data.skipped), "truncated": data.truncated, **record}
     provenance.write(config.output / RUN_FILE, config=settings, status="finished", base_checksum=checksum, data=facts)
     resumed_from = int(last_checkpoint.rsplit("-", 1)[1]) if last_checkpoint else 0
-    return TrainingResult(config.output, data, _read_log(config.output), resumed_from)
-
-
-def finished_result(config: TrainingConfig, say: Callable[[str], None]) -> TrainingResult:
-    """What a run that had been finished before left behind."""
-    say(f"this run is finished: the heads are in {config.output}")
-    return TrainingResult(config.output, None, _read_log(config.output), config.max_steps)
+    return TrainingResult(config.output, data, read_log(config.output), resumed_from)
 
 
 def base_checksum(model: AutoDecoForCausalLM) -> str:
@@ -164,40 +132,6 @@ def base_checksum(model: AutoDecoForCausalLM) -> str:
             contents = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
             checksum = zlib.crc32(memoryview(contents), zlib.crc32(plain_name(name).encode(), checksum))
     return f"{checksum:08x}"
-
-
-def is_finished(config: TrainingConfig) -> bool:
-    """Checks the output folder, and tells whether this very run is finished in it.
-
-    Raises:
-        RunFolderError: it holds something else than this very run.
-    """
-    folder = config.output
-    if folder.is_file():
-        raise RunFolderError(f"output folder {folder} is a file. Choose another --output.")
-    record_path = folder / RUN_FILE
-    if not record_path.exists():
-        if folder.exists() and any(folder.iterdir()):
-            raise RunFolderError(f"output folder {folder} holds files of something else. Choose another --output.")
-        return False
-    try:
-        record = json.loads(record_path.read_text(encoding="utf-8"))
-        # A setting that this version has added was not there to be changed: such a run had its default.
-        earlier = {name: field.default for name, field in type(config).model_fields.items()} | record["config"]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise RunFolderError(f"{record_path} is damaged. Choose another --output, or delete the folder.") from None
-    now = config.model_dump(mode="json")
-    changed = [
-        f"{name} was {earlier.get(name)!r}, is {now[name]!r}"
-        for name in now
-        if name not in _FREE_SETTINGS and earlier.get(name) != now[name]
-    ]
-    if changed:
-        raise RunFolderError(
-            f"output folder {folder} holds another run ({'; '.join(changed)}). Choose another --output, or give the "
-            f"same settings to go on with that run."
-        )
-    return record.get("status") == "finished" and (folder / HEADS_FILE).exists()
 
 
 def load_tokenizer(config: TrainingConfig) -> tuple[Any, set[int], int]:
@@ -302,10 +236,3 @@ def _training_arguments(config: TrainingConfig, has_eval: bool) -> TrainingArgum
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-
-
-def _read_log(folder: Path) -> list[dict[str, Any]]:
-    path = folder / LOG_FILE
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

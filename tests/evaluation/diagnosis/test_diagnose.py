@@ -21,7 +21,7 @@ from autodeco.evaluation.diagnosis import (
     verdict,
 )
 from autodeco.heads import DecodingHeads
-from autodeco.training.hidden_states import HiddenStateStore, StoreIdentity
+from autodeco.training.hidden_states import HiddenStateStore, StoredDataset, StoreIdentity, fill_store
 from autodeco.training.tokenize import TokenizedRow
 
 HIDDEN, VOCAB = 8, 20
@@ -219,6 +219,35 @@ def test_store_json_and_words(tmp_path):
         Diagnosis.read(path)
     with pytest.raises(DataError, match="not a diagnosis"):
         Diagnosis.read(tmp_path / "absent.json")
+
+
+def test_a_store_with_whole_prompts_gives_heads_their_summary_and_others_the_completions(tmp_path, model):
+    model.decoding_heads = model.decoding_heads.with_prompt_summary().requires_grad_(False)
+    heads = model.decoding_heads
+    torch.manual_seed(0)
+    for head in (heads.temp_head, heads.top_p_head):
+        head.prompt.weight.normal_(0, 0.1)
+    lengths = [(9, 4), (14, 1), (12, 7), (11, 9)]
+    rows = [TokenizedRow(f"row {n}", torch.randint(3, 128, (n,)).tolist(), prompt) for n, prompt in lengths]
+    stores = {}
+    for prompts in (False, True):
+        identity = StoreIdentity("tiny", None, "0", "float32", "t", "c", 32, prompts=prompts)
+        stores[prompts] = HiddenStateStore(tmp_path / str(prompts), identity)
+        fill_store(stores[prompts], model, rows)
+    weight = model.get_output_embeddings().weight
+    temperatures = []
+    for row, stored in zip(rows, StoredDataset(stores[True]), strict=True):
+        states = stored["hidden_states"].unsqueeze(0)  # every position's but the last one's
+        summary = heads.summarise_prompt(states[:, : row.prompt_length], torch.ones(1, row.prompt_length))
+        temperatures.append(heads.temperature(heads.input_of(states[0, row.prompt_length - 1 :], summary)))
+    found = diagnose_store(stores[True], heads, weight, resamples=50)
+    assert found.overall.tokens == sum(n - prompt for n, prompt in lengths)
+    assert found.overall.heads_temperature == pytest.approx(torch.cat(temperatures).mean().item(), abs=1e-5)
+    with pytest.raises(DataError, match="of completions alone"):
+        diagnose_store(stores[False], heads, weight)
+    plain = DecodingHeads(AutoDecoConfig(hidden_size=32)).requires_grad_(False)
+    overall = [diagnose_store(store, plain, weight, resamples=50).overall for store in stores.values()]
+    assert overall[0] == overall[1]
 
 
 def test_temperature_head_alone_has_no_nucleus():

@@ -14,14 +14,15 @@ from tests.conftest import byte_tokenizer, tiny_llama
 
 
 @pytest.fixture
-def heads(tmp_path):
+def heads(tmp_path, request):
+    """A folder with heads; those of an indirect parameter that is true see a summary of the prompt."""
     tokenizer = byte_tokenizer()
     tiny_llama(vocab_size=len(tokenizer)).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
-    model = AutoDecoForCausalLM.from_base(str(tmp_path / "base"))
+    model = AutoDecoForCausalLM.from_base(str(tmp_path / "base"), prompt_summary=getattr(request, "param", False))
     with torch.no_grad():
-        for parameter in model.decoding_heads.parameters():
-            parameter.mul_(3)
+        for name, parameter in model.decoding_heads.named_parameters():
+            parameter.normal_() if ".prompt." in name else parameter.mul_(3)
     model.save_pretrained(tmp_path / "heads")
     return tmp_path / "heads"
 
@@ -42,6 +43,7 @@ def data(tmp_path):
     return path
 
 
+@pytest.mark.parametrize("heads", [False, True], indirect=True, ids=["hidden state", "summary of the prompt"])
 def test_constants_come_from_one_half_of_the_problems_and_figures_from_the_other(heads, data, monkeypatch):
     halves = []
     split = held_out._halves
@@ -55,9 +57,11 @@ def test_constants_come_from_one_half_of_the_problems_and_figures_from_the_other
     def own(trajectories):
         values = []
         for one in trajectories:
-            ids = torch.tensor([one.tokens.input_ids])
+            ids, start = torch.tensor([one.tokens.input_ids]), one.tokens.prompt_length
+            prompt = torch.arange(ids.shape[1]).unsqueeze(0) < start
             with torch.no_grad():
-                values.append(model(ids).temperature[0, one.tokens.prompt_length - 1 : -1])
+                output = model(ids, prompt_mask=prompt if model.autodeco_config.prompt_summary else None)
+                values.append(output.temperature[0, start - 1 : -1])
         return torch.cat(values)
 
     assert found.constants.mean_temperature == pytest.approx(own(first).mean().item(), abs=1e-5)

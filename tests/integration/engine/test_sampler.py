@@ -13,9 +13,11 @@ import pytest
 import torch
 
 pytest.importorskip("vllm", reason="vLLM is not installed here: make test-vllm runs this in vLLM's own environment")
+from tests.adapters import adapted_model
 from tests.rollouts.letters import Letters
 
 from autodeco import AutoDecoForCausalLM
+from autodeco.checkpoint.adapter import adapter_disabled
 from autodeco.errors import ConfigError
 from autodeco.files import read_jsonl
 from autodeco.rollouts import RolloutSettings, Sampling, rollout
@@ -49,10 +51,8 @@ def test_samples_do_not_depend_on_where_a_run_goes_on(sampler):
     assert len(rest) == 5
 
 
-@pytest.mark.parametrize("strategy", ["autodeco", "default", "p-less"])
-def test_traces_and_log_probs_are_those_of_transformers(sampler, tiny_checkpoints, strategy):
-    model = AutoDecoForCausalLM.from_pretrained(tiny_checkpoints["heads"], dtype="float32")
-    one = drawn(sampler, max_new_tokens=12, strategy=strategy, trace=True, log_probs=True)[0, 0]
+def assert_traced_as_by(model, one, strategy):
+    """T, P, entropy and log-probabilities of a sample are those of Transformers' forward pass over it."""
     ids = torch.tensor([one.prompt_ids + one.completion_ids])
     steps = slice(len(one.prompt_ids) - 1, -1)
     with torch.no_grad(), model.decode_with(strategy):
@@ -61,8 +61,28 @@ def test_traces_and_log_probs_are_those_of_transformers(sampler, tiny_checkpoint
     chosen = log_probs.gather(1, ids[0, len(one.prompt_ids) :, None])[:, 0]
     torch.testing.assert_close(torch.tensor(one.log_probs), chosen, atol=1e-3, rtol=0)
     torch.testing.assert_close(torch.tensor(one.temperature), output.temperature[0, steps], atol=1e-3, rtol=0)
+    torch.testing.assert_close(torch.tensor(one.top_p), output.top_p[0, steps], atol=1e-3, rtol=0)
     entropy = -(log_probs.exp() * log_probs).sum(-1)
     torch.testing.assert_close(torch.tensor(one.entropy), entropy, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("strategy", ["autodeco", "default", "p-less"])
+def test_traces_and_log_probs_are_those_of_transformers(sampler, tiny_checkpoints, strategy):
+    model = AutoDecoForCausalLM.from_pretrained(tiny_checkpoints["heads"], dtype="float32")
+    one = drawn(sampler, max_new_tokens=12, strategy=strategy, trace=True, log_probs=True)[0, 0]
+    assert_traced_as_by(model, one, strategy)
+
+
+def test_heads_with_an_adapter_choose_as_in_transformers(tiny_checkpoints, tmp_path):
+    adapted_model(tiny_checkpoints["base"], dtype=torch.float32).save_pretrained(tmp_path / "adapted")
+    with open_sampler(
+        str(tmp_path / "adapted"), engine="vllm", dtype="float32", batch_size=4, max_length=128
+    ) as adapted:
+        one = drawn(adapted, max_new_tokens=12, strategy="autodeco", trace=True, log_probs=True)[0, 0]
+    model = AutoDecoForCausalLM.from_pretrained(tmp_path / "adapted")
+    assert_traced_as_by(model, one, "autodeco")
+    with adapter_disabled(model), pytest.raises(AssertionError, match="not close"):
+        assert_traced_as_by(model, one, "autodeco")
 
 
 def test_greedy(sampler, tiny_checkpoints):

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from autodeco.errors import ConfigError, DataError
+from autodeco.evaluation.diagnosis.chunks import Chunk
 from autodeco.evaluation.diagnosis.result import Diagnosis
-from autodeco.evaluation.diagnosis.run import Chunk, best_constants, diagnose
+from autodeco.evaluation.diagnosis.run import best_constants, diagnose
 from autodeco.evaluation.trajectories import Trajectory, read_trajectories, teacher_forced
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.serving.checkpoint import has_heads
@@ -84,6 +85,11 @@ def _chunks(
 ) -> list[Chunk]:
     """One chunk a trajectory."""
     return [
-        Chunk(own.hidden_states.clone(), own.targets, torch.full_like(own.targets, own.trajectory))
+        Chunk(
+            own.hidden_states.clone(),  # of a whole batch otherwise
+            own.targets,
+            torch.full_like(own.targets, own.trajectory),
+            None if own.summary is None else own.summary.expand(len(own.targets), -1),
+        )
         for own in teacher_forced(model, trajectories, on_progress)
     ]

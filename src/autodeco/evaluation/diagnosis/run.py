@@ -16,27 +16,13 @@ from torch import Tensor
 from autodeco import distribution
 from autodeco.errors import DataError
 from autodeco.evaluation.diagnosis import tokens
+from autodeco.evaluation.diagnosis.chunks import Chunk, StoredChunks
 from autodeco.evaluation.diagnosis.result import Constants, Diagnosis, MeasuredTokens, summed_up
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.eager import LMHead
-from autodeco.training.hidden_states import HiddenStateStore, StoredDataset
+from autodeco.training.hidden_states import HiddenStateStore
 
 _PIECE_ELEMENTS = 4_194_304  # logits at once: 16 MB of float32, and about six temporaries of that size
-_STORED_CHUNK = 4096
-
-
-class Chunk(NamedTuple):
-    """Some teacher-forced tokens.
-
-    Attributes:
-        hidden_states: ``[N, H]``, the input of ``lm_head``.
-        targets: ``[N]``, the token that follows each.
-        trajectories: ``[N]``, which trajectory each is of: tokens of one are not independent.
-    """
-
-    hidden_states: Tensor
-    targets: Tensor
-    trajectories: Tensor
 
 
 def diagnose(
@@ -126,32 +112,11 @@ def diagnose_store(
 
     Raises:
         StoreError: a shard cannot be read.
-        DataError: see :func:`diagnose`.
+        DataError: see :func:`diagnose`; or the heads see a summary of the prompt, and the store holds no prompts.
     """
-    dataset = StoredDataset(store)
-    chunks = _StoredChunks(dataset, list(range(len(dataset)) if rows is None else rows))
+    chunks = StoredChunks(store, heads, rows)
     name = data or f"{len(chunks.rows):,} stored trajectories of {store.identity.model}"
     return diagnose(chunks, heads, lm_head, data=name, constants=constants, resamples=resamples, seed=seed)
-
-
-class _StoredChunks:
-    """Rows of a store, some thousand tokens together."""
-
-    def __init__(self, dataset: StoredDataset, rows: list[int]) -> None:
-        self.rows = rows
-        self._dataset = dataset
-
-    def __iter__(self) -> Iterator[Chunk]:
-        pending: list[Chunk] = []
-        for row in self.rows:
-            example = self._dataset[row]
-            targets = example["targets"]
-            pending.append(Chunk(example["hidden_states"], targets, torch.full((len(targets),), row)))
-            if sum(len(chunk.targets) for chunk in pending) >= _STORED_CHUNK:
-                yield Chunk(*(torch.cat(parts) for parts in zip(*pending, strict=True)))
-                pending = []
-        if pending:
-            yield Chunk(*(torch.cat(parts) for parts in zip(*pending, strict=True)))
 
 
 class _Survey(NamedTuple):
@@ -175,7 +140,7 @@ def _pieces(chunks: Iterable[Chunk], lm_head: LMHead, heads: DecodingHeads) -> I
     size = max(1, _PIECE_ELEMENTS // vocab_size)
     for chunk in chunks:
         for start in range(0, len(chunk.targets), size):
-            piece = Chunk(*(part[start : start + size] for part in chunk))
+            piece = chunk.at(slice(start, start + size))
             hidden = piece.hidden_states
             logits = lm_head(hidden) if callable(lm_head) else hidden.to(lm_head.dtype) @ lm_head.T
             yield _Piece(piece, distribution.as_working_precision(logits))
@@ -183,12 +148,12 @@ def _pieces(chunks: Iterable[Chunk], lm_head: LMHead, heads: DecodingHeads) -> I
 
 def _heads_values(piece: _Piece, heads: DecodingHeads) -> tuple[Tensor, Tensor]:
     """T ``[n]`` as it divides the logits, and P ``[n]``."""
-    hidden = piece.chunk.hidden_states
-    temperature = heads.temperature(hidden, heads.base_statistics(piece.logits))
+    seen = heads.input_of(piece.chunk.hidden_states, piece.chunk.summary)
+    temperature = heads.temperature(seen, heads.base_statistics(piece.logits))
     rows = distribution.scale_rows(
         piece.logits, temperature, heads.config.min_temperature, statistics=heads.needs_statistics
     )
-    top_p = heads.top_p(hidden, temperature, rows.statistics)
+    top_p = heads.top_p(seen, temperature, rows.statistics)
     return temperature.clamp(min=heads.config.min_temperature), top_p
 
 

@@ -59,7 +59,7 @@ class VllmSampler:
         heads = None if self._has_heads else _untrained_heads(model, Path(self._scratch.name) / "untrained")
         check_vllm(model, heads)
         scratch = Path(self._scratch.name)
-        served = with_adapter_folded(served_model(model, heads=heads, base=base, scratch=scratch), scratch)
+        served = with_adapter_folded(served_model(model, heads=heads, base=base, scratch=scratch), scratch, dtype)
         on_cpu = is_cpu_build()
         arguments = {
             **_model_arguments(served),
