@@ -37,6 +37,7 @@ train no-dft --objective released --set dynamic_fine_tuning=false
 train cross-entropy --objective released --set dynamic_fine_tuning=false --set easy_token_masking=0
 # The published learning rate and number of steps: are the published means a stop on the way?
 train published-rate --objective end_to_end --learning-rate 5e-6 --max-steps 400
+train published-rate-released --objective released --learning-rate 5e-6 --max-steps 1200
 
 # Four samples of what the conclusions rest on, two of the others, two with the other objective's heads.
 settings=benchmarks/adaptivity/smollm2.yaml
