@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from autodeco.errors import ConfigError, MissingDependencyError
 from autodeco.playground import view
-from autodeco.playground.model import LocalModel
+from autodeco.playground.answering import AnsweringModel
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 try:
@@ -22,11 +24,13 @@ except ImportError:
 
 from autodeco.playground.app import build
 
+_GRADIOS_FOLDER = "GRADIO_TEMP_DIR"
+
 
 def serve(
-    model: LocalModel | None, report: Callable[[], str] | None, *, host: str, port: int, browser: bool, say: Any
+    model: AnsweringModel | None, report: Callable[[], str] | None, *, host: str, port: int, browser: bool, say: Any
 ) -> None:
-    """Serves the playground until Ctrl-C.
+    """Serves the playground until Ctrl-C or SIGTERM.
 
     Args:
         model: as in :func:`build`.
@@ -39,9 +43,8 @@ def serve(
     Raises:
         ConfigError: the port is taken, or the address is not this machine's.
     """
-    with tempfile.TemporaryDirectory(prefix="autodeco-playground-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # its own copies of files go with ours
-        page = build(model, report, Path(folder))
+    with private_folder() as folder:
+        page = build(model, report, folder)
         try:
             _, url, _ = start(page, host, port, browser=browser)
         except OSError as error:
@@ -49,7 +52,30 @@ def serve(
                 f"the playground cannot listen on {host}:{port} ({error!s:.200}). Give another --port or --host."
             ) from None
         say(url)
-        page.block_thread()
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the folder goes, too
+        try:
+            page.block_thread()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder for files that a page hands out, and for Gradio's own copies of them, which nobody else can read.
+
+    A page is to be built within the block: that is when Gradio asks for the place of its copies. The folder is removed
+    at the end.
+    """
+    before = os.environ.get(_GRADIOS_FOLDER)
+    with tempfile.TemporaryDirectory(prefix="autodeco-playground-") as folder:
+        os.environ[_GRADIOS_FOLDER] = folder
+        try:
+            yield Path(folder)
+        finally:
+            if before is None:
+                del os.environ[_GRADIOS_FOLDER]
+            else:
+                os.environ[_GRADIOS_FOLDER] = before
 
 
 def start(page: Any, host: str, port: int | None, *, browser: bool = False) -> tuple[Any, str, str]:
@@ -63,6 +89,7 @@ def start(page: Any, host: str, port: int | None, *, browser: bool = False) -> t
         prevent_thread_lock=True,
         footer_links=[],
         ssr_mode=False,
+        max_file_size=1,  # byte: nothing is to be uploaded
         css=view.STYLE,
         theme=_theme(),
     )
