@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,13 @@ except ImportError:
         'the playground needs Gradio, which is not installed: pip install "autodeco[playground]".'
     ) from None
 
+from starlette.middleware import Middleware
+from starlette.responses import Response
+
 from autodeco.playground.app import build
 
 _GRADIOS_FOLDER = "GRADIO_TEMP_DIR"
+_FETCHING = re.compile("/(file=https?:|proxy=)", re.IGNORECASE)
 
 
 def serve(
@@ -43,20 +48,20 @@ def serve(
     Raises:
         ConfigError: the port is taken, or the address is not this machine's.
     """
-    with private_folder() as folder:
-        page = build(model, report, folder)
-        try:
-            _, url, _ = start(page, host, port, browser=browser)
-        except OSError as error:
-            raise ConfigError(
-                f"the playground cannot listen on {host}:{port} ({error!s:.200}). Give another --port or --host."
-            ) from None
-        say(url)
-        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the folder goes, too
-        try:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that the folder goes, too
+    try:
+        with private_folder() as folder, suppress(KeyboardInterrupt):
+            page = build(model, report, folder)
+            try:
+                _, url, _ = start(page, host, port, browser=browser)
+            except OSError as error:
+                raise ConfigError(
+                    f"the playground cannot listen on {host}:{port} ({error!s:.200}). Give another --port or --host."
+                ) from None
+            say(url)
             page.block_thread()
-        finally:
-            signal.signal(signal.SIGTERM, before)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -90,10 +95,22 @@ def start(page: Any, host: str, port: int | None, *, browser: bool = False) -> t
         footer_links=[],
         ssr_mode=False,
         max_file_size=1,  # byte: nothing is to be uploaded
+        app_kwargs={"middleware": [Middleware(_FetchesNothing)]},
         css=view.STYLE,
         theme=_theme(),
     )
     return started
+
+
+class _FetchesNothing:
+    """Refuses the addresses at which Gradio's server fetches a page from elsewhere for whoever asks."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        elsewhere = scope["type"] == "http" and _FETCHING.search(scope["path"])
+        await (Response(status_code=403) if elsewhere else self._app)(scope, receive, send)
 
 
 def _theme() -> Any:

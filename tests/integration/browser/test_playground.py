@@ -178,8 +178,10 @@ def test_export(visited, local_model, tmp_path):
     ask(page)
     status(page, "Done.")
     keep(page)
+    link = page.locator("a[href$='.jsonl']").first
+    assert "/autodeco-playground-" in link.get_attribute("href")  # Gradio's copy lies in the private folder
     with page.expect_download() as download:
-        page.locator("a[href$='.jsonl']").first.click()
+        link.click()
     download.value.save_as(tmp_path / "kept.jsonl")
     assert len(read_trace(tmp_path / "kept.jsonl").tokens) == 8
 

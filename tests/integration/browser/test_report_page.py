@@ -1,4 +1,4 @@
-"""The page on a run, as ``autodeco report`` and the playground make it, in a real Chromium: axe, and nothing asked for."""
+"""The page on a run, as ``autodeco report`` and the playground make it, in a real Chromium: axe, and no requests."""
 
 from __future__ import annotations
 
