@@ -95,7 +95,8 @@ def test_the_playground_decodes_with_it(server):
     for answer, options in zip(answers, ({"seed": 1}, {"temperature": 0}), strict=True):
         body = {"model": "heads", "messages": request.messages, "max_tokens": 8, **options}
         reply = httpx.post(f"{server[0]}/v1/chat/completions", json=body, headers=KEY, timeout=60).json()
-        assert "".join(token.text for token in answer.tokens) == reply["choices"][0]["message"]["content"]
+        whole = reply["choices"][0]["message"]["content"].rstrip("\ufffd")  # a stream leaves half a character out
+        assert "".join(token.text for token in answer.tokens) == whole
         assert answer.trace is None
 
 

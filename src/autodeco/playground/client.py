@@ -43,7 +43,7 @@ class Client:
             raise ConfigError("the URL holds a password, which would be shown: give an --api-key in its place.")
         if api_key and not api_key.isprintable():
             raise ConfigError("the API key cannot be sent: it holds a line's end, or another sign that is no letter.")
-        headers = {"Authorization": f"Bearer {api_key}".encode()} if api_key else {}
+        headers = {b"Authorization": f"Bearer {api_key}".encode()} if api_key else None
         timeout = httpx.Timeout(_SECONDS_OF_SILENCE, connect=_SECONDS_TO_CONNECT)
         self._http = httpx.Client(base_url=f"{self.url}/v1/", headers=headers, timeout=timeout)
 

@@ -185,11 +185,9 @@ def _measured(way: Way) -> Callable[[dict[str, float]], dict[str, float]]:
     if isinstance(strategy, AutoDeco):
         return lambda value: {name: value[name] for name in ("temperature", "top_p", "entropy")}
     if isinstance(strategy, Default):
-        return lambda value: {"temperature": 1.0, "top_p": 1.0} | dict.fromkeys(_ENTROPIES, value["entropy"])
+        own = {"temperature": 1.0, "top_p": 1.0}  # nothing is shaped: the same entropy before and after
+        return lambda value: {**own, "base_entropy": value["entropy"], "entropy": value["entropy"]}
     if isinstance(strategy, Static):
         static = {"temperature": strategy.temperature, "top_p": strategy.top_p}
         return lambda value: {**static, "base_entropy": value["entropy"]}
     return lambda value: {"temperature": 1.0, "top_p": 1.0}  # greedy, as its strategy says
-
-
-_ENTROPIES = ("base_entropy", "entropy")
