@@ -6,7 +6,6 @@ import argparse
 import io
 import os
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 from autodeco.playground.app import build
 from autodeco.playground.model import LocalModel
 from autodeco.playground.run_folder import run_page
-from autodeco.playground.serve import start
+from autodeco.playground.serve import private_folder, start
 
 IMAGES = Path(__file__).parent / "images"
 MAX_BYTES = 200_000
@@ -31,8 +30,8 @@ def main() -> None:
     demo = parser.parse_args().demo
     model = LocalModel.load(str(demo / "heads"))
     model.name = "demo-run/heads"
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        page = build(model, lambda: run_page(demo / "heads"), Path(folder))
+    with private_folder() as folder, sync_playwright() as driver:
+        page = build(model, lambda: run_page(demo / "heads"), folder)
         _, url, _ = start(page, "127.0.0.1", None)
         chromium = os.environ.get("AUTODECO_TEST_CHROMIUM") or shutil.which("chromium")
         # Chromium's own sandbox needs namespaces that containers do not give; the pages are this project's.

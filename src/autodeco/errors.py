@@ -45,6 +45,10 @@ class SandboxError(AutoDecoError, RuntimeError):
     """Model-written code cannot be confined on this machine, so it is not run."""
 
 
+class ServerError(AutoDecoError, RuntimeError):
+    """A server cannot be reached, refuses a request, or went away."""
+
+
 class MissingDependencyError(AutoDecoError, ImportError):
     """An optional dependency is needed and absent."""
 

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from autodeco.cli import main
+from tests.playground.fake_server import fake_server
 
 
 def run(*arguments):
@@ -31,7 +32,7 @@ def test_help_has_examples(capsys):
 
 def test_nothing_to_show(capsys):
     assert run() == 2
-    assert "name a model (such as runs/heads), or a run" in capsys.readouterr().err
+    assert "name a model (such as runs/heads), a server with --server URL, or a run" in capsys.readouterr().err
 
 
 def test_a_run_that_is_none(capsys, tmp_path, served):
@@ -50,6 +51,20 @@ def test_loopback_by_default_and_a_warning_elsewhere(capsys, base_folder, served
     assert report is None
     assert (first["host"], first["port"], first["browser"]) == ("127.0.0.1", 7860, False)
     assert (second["host"], second["port"], second["browser"]) == ("0.0.0.0", 8080, True)
+
+
+def test_a_server(capsys, served, monkeypatch):
+    monkeypatch.setenv("VLLM_API_KEY", "secret")
+    with fake_server(key="secret") as server:
+        assert run("adapter", "--server", f"{server.url}/v1", "--no-browser") == 0
+        assert run("other", "--server", server.url) == 2
+        assert "the server has no model 'other'" in capsys.readouterr().err
+        assert run("--server", server.url, "--api-key", "wrong") == 2
+        assert "refuses the API key" in capsys.readouterr().err
+        assert run("--server", server.url, "--dtype", "float32") == 2
+        assert "--base-model and --dtype" in capsys.readouterr().err
+    ((model, _, _),) = served
+    assert (model.name, model.strategies[0]) == ("adapter", "default")
 
 
 def test_without_gradio(capsys, base_folder, monkeypatch):

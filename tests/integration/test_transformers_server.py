@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 import pytest
 import torch
@@ -13,6 +14,9 @@ from tests.conftest import byte_tokenizer, tiny_llama
 from tests.integration.servers import KEY, started
 
 from autodeco import AutoDecoForCausalLM
+from autodeco.playground.draw import draw
+from autodeco.playground.request import Request, Way
+from autodeco.playground.server import ServerModel
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +85,19 @@ def test_the_key_guards_the_api_and_nothing_unloads_the_model(server):
     assert httpx.get(f"{url}/v1/models").status_code == 401
     assert [model["id"] for model in httpx.get(f"{url}/v1/models", headers=KEY).json()["data"]] == ["heads"]
     assert httpx.post(f"{url}/reset", headers=KEY).status_code == 404
+
+
+def test_the_playground_decodes_with_it(server):
+    model = ServerModel.connect(server[0], api_key="secret")
+    assert model.name == "heads"
+    request = Request("once upon", [Way(), Way("greedy")], max_new_tokens=8, seed=1)
+    *_, answers = draw(model, model.fit(request), threading.Event())
+    for answer, options in zip(answers, ({"seed": 1}, {"temperature": 0}), strict=True):
+        body = {"model": "heads", "messages": request.messages, "max_tokens": 8, **options}
+        reply = httpx.post(f"{server[0]}/v1/chat/completions", json=body, headers=KEY, timeout=60).json()
+        whole = reply["choices"][0]["message"]["content"].rstrip("\ufffd")  # a stream leaves half a character out
+        assert "".join(token.text for token in answer.tokens) == whole
+        assert answer.trace is None
 
 
 def test_metrics(server):

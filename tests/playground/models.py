@@ -23,8 +23,9 @@ def tiny_model() -> LocalModel:
 class Scripted:
     """Writes the same words to every prompt, at any pace."""
 
-    has_heads = True
-    code = ""
+    has_heads = can_steer = True
+    notice = ""
+    strategies = ("default",)
 
     def __init__(self, words: Sequence[str], *, name: str = "scripted", pause: float = 0, fails_after: int = 10**9):
         self.words, self.name, self.pause, self.fails_after = words, name, pause, fails_after
@@ -36,9 +37,12 @@ class Scripted:
         for index, word in enumerate(self.words):
             time.sleep(self.pause)
             if index >= self.fails_after:
-                raise ConfigError("The server went away.")
+                raise ConfigError("The model went away.")
             on_token(StreamedToken(index, word, (index % 10) / 5, 0.5))
 
     def trace(self, request, way, tokens):
         made = [token(one.text, token_id=one.token_id, temperature=one.temperature) for one in tokens]
         return trace(made, model=self.name, prompt=request.prompt, strategy=way.name)
+
+    def script(self, request):
+        return "print(model.generate)\n"

@@ -9,7 +9,7 @@ import pytest
 
 from autodeco import AutoDecoForCausalLM
 from autodeco.playground.draw import Answer, draw
-from autodeco.playground.export import script, write_files
+from autodeco.playground.export import server_script, write_files
 from autodeco.playground.model import LocalModel
 from autodeco.playground.request import Request, Way
 from autodeco.trace.format import read_trace
@@ -36,7 +36,7 @@ def test_the_script_draws_the_same(tmp_path, base_folder, has_heads):
         Request("Hi", ways, system="Be 'brief' {now}.", command="Surprise me.", max_new_tokens=9, seed=5)
     )
     *_, answers = draw(model, request, threading.Event())
-    (tmp_path / "run.py").write_text(script(model, request), encoding="ascii")
+    (tmp_path / "run.py").write_text(model.script(request), encoding="ascii")
     done = subprocess.run([sys.executable, tmp_path / "run.py"], capture_output=True, timeout=300, check=True)
     texts = [
         model._tokenizer.decode([one.token_id for one in each.tokens], skip_special_tokens=True) for each in answers
@@ -46,14 +46,15 @@ def test_the_script_draws_the_same(tmp_path, base_folder, has_heads):
 
 def test_no_text_becomes_code(local_model):
     for text in [*NASTY, '"""', "'''", "\\", "{seed}", "\n\nimport os"]:
-        code = script(local_model, Request(text, [Way()], system=text, command=text))
-        assert code.isascii()
-        tree = ast.parse(code)
-        assert [type(node) for node in tree.body] == [type(node) for node in ast.parse(_plain(local_model)).body]
+        code = local_model.script(Request(text, [Way()], system=text, command=text))
+        assert _shape(code) == _shape(local_model.script(Request("a", [Way()])))
+        code = server_script(f"http://{text}", [{"messages": [{"role": "user", "content": text}]}], with_key=True)
+        assert _shape(code) == _shape(server_script("http://a", [{}], with_key=True))
 
 
-def _plain(model):
-    return script(model, Request("a", [Way()]))
+def _shape(code):
+    assert code.isascii()
+    return [type(node) for node in ast.parse(code).body]
 
 
 def test_files(tmp_path):

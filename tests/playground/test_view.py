@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 from autodeco.playground import view
 from autodeco.playground.draw import Answer
 from autodeco.playground.request import Way
+from autodeco.playground.server import ServedToken
 from autodeco.trace.stream import StreamedToken
 from tests.trace.test_page import NASTY
 from tests.trace.traces import token, trace
@@ -24,7 +25,7 @@ class Tags(HTMLParser):
 def shown(text):
     answer = Answer(Way(decoding={text: 1}), [StreamedToken(1, text, 0.5, 0.5)], trace([token(text)], prompt=text))
     pages = [view.live([answer]), view.traced([answer]), view.status(text), view.error(text), view.python(text)]
-    return "".join([*pages, view.heading(text, False)])
+    return "".join([*pages, view.heading(text, text)])
 
 
 def test_no_text_becomes_markup():
@@ -41,5 +42,8 @@ def test_the_tint():
     assert "not begun" in html
 
 
-def test_no_trace_no_frame():
-    assert view.traced([Answer(Way())]) == ""
+def test_text_alone_where_nobody_can_say_more():
+    html = view.traced([Answer(Way(), [ServedToken("a<b")])])
+    assert "<span>a&lt;b</span>" in html
+    assert "pieces of text: 1" in html
+    assert "iframe" not in html

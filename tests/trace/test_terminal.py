@@ -3,6 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
+from autodeco.trace.format import TracedToken
 from autodeco.trace.terminal import legend, print_trace, tinted, token_table
 from tests.trace.traces import token, trace
 
@@ -55,3 +56,9 @@ def test_the_table_says_in_numbers_what_the_tint_says():
     rows = printed(token_table(trace([token(" a\n", temperature=0.25), token("", partial_bytes="f09f")]))).splitlines()
     assert rows[1].split()[:4] == ["1", "a↵", "0.25", "0.90"]
     assert "<f0 9f>" in rows[2]
+
+
+def test_the_table_has_dashes_for_what_a_server_does_not_say():
+    served = TracedToken(token_id=1, text="a", temperature=0.25, top_p=0.9, entropy=1.5)
+    rows = printed(token_table(trace([served]))).splitlines()
+    assert rows[1].split() == ["1", "a", "0.25", "0.90", "–", "–", "1.50", "–", "–", "–"]

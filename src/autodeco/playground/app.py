@@ -13,23 +13,21 @@ import gradio as gr
 
 from autodeco.errors import AutoDecoError, ConfigError
 from autodeco.playground import export, view
+from autodeco.playground.answering import AnsweringModel
 from autodeco.playground.draw import Answer, draw
-from autodeco.playground.model import LocalModel
 from autodeco.playground.request import Request, Way
 from autodeco.steering import PRESETS, Decoding
-from autodeco.trace.format import summary
 from autodeco.trace.page import MAX_RUNS
 
 _SECONDS_BETWEEN_UPDATES = 0.15
 _EXAMPLE_COMMAND = "Please ensure that the diversity of your output is low."
 _AS_TRAINED, _FIXED = "as trained", "fixed"
-_BESIDE = ["default", "greedy", "static:temperature=0.6,top_p=0.95", "min-p:min_p=0.1", "p-less"]
 
 # What changes while answers are drawn: status, answers, Python, files.
 Update = tuple[str, Any, Any, Any]
 
 
-def build(model: LocalModel | None, report: Callable[[], str] | None, folder: Path) -> Any:
+def build(model: AnsweringModel | None, report: Callable[[], str] | None, folder: Path) -> Any:
     """The page as a Gradio application, not yet served.
 
     Args:
@@ -38,7 +36,7 @@ def build(model: LocalModel | None, report: Callable[[], str] | None, folder: Pa
         folder: for the files that are handed out.
     """
     with gr.Blocks(title="autodeco playground", analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(view.heading(model.name if model else None, model is None or model.has_heads))
+        gr.HTML(view.heading(model.name if model else None, model.notice if model else ""))
         if model is not None and report is not None:
             with gr.Tab("Decode"):
                 _Decoding(model, folder)
@@ -64,7 +62,7 @@ def _report(report: Callable[[], str]) -> None:
 class _Decoding:
     """Controls and answers, and what connects them."""
 
-    def __init__(self, model: LocalModel, folder: Path) -> None:
+    def __init__(self, model: AnsweringModel, folder: Path) -> None:
         self._model, self._folder = model, folder
         self._running: dict[str | None, threading.Event] = {}  # by session
         with gr.Row():
@@ -88,10 +86,10 @@ class _Decoding:
         stop.click(self._stop, queue=False, show_progress="hidden", api_visibility="private")
 
     def _settings(self) -> tuple[Any, list[Any]]:
-        has_heads = self._model.has_heads
+        has_heads, strategies = self._model.has_heads, list(self._model.strategies)
         beside = gr.Dropdown(
-            _BESIDE,
-            value=["default"],
+            strategies,
+            value=strategies[:1],
             multiselect=True,
             allow_custom_value=True,
             max_choices=MAX_RUNS - has_heads,
@@ -114,9 +112,9 @@ class _Decoding:
                 value=_AS_TRAINED,
                 label="Decoding without words",
                 info="What becomes of AutoDeco's T and P; 'fixed' takes the values below in their place.",
-                visible=has_heads,
+                visible=self._model.can_steer,
             )
-            with gr.Row(visible=has_heads):
+            with gr.Row(visible=self._model.can_steer):
                 temperature = gr.Textbox("", label="Fixed T", placeholder="the heads'", min_width=90)
                 top_p = gr.Textbox("", label="Fixed P", placeholder="the heads'", min_width=90)
         return seed, [system, command, steer, temperature, top_p, beside, longest, seed]
@@ -149,11 +147,15 @@ class _Decoding:
         answers: list[Answer] = []
         shown = 0.0
         yield view.status("Reading the prompt …"), "", "", None
-        for answers in draw(self._model, request, stop):
-            if time.monotonic() - shown > _SECONDS_BETWEEN_UPDATES:
-                shown = time.monotonic()
-                yield view.status("Drawing …"), view.live(answers), gr.skip(), gr.skip()
-        code = export.script(self._model, request)
+        try:
+            for answers in draw(self._model, request, stop):
+                if time.monotonic() - shown > _SECONDS_BETWEEN_UPDATES:
+                    shown = time.monotonic()
+                    yield view.status("Drawing …"), view.live(answers), gr.skip(), gr.skip()
+        except AutoDecoError as error:  # what had come stays
+            yield view.error(str(error)), view.live(answers) if answers else "", "", None
+            return
+        code = self._model.script(request)
         files = export.write_files(Path(tempfile.mkdtemp(dir=self._folder)), answers, code)
         yield view.status(_outcome(answers, stop.is_set())), view.traced(answers), view.python(code), files
 
@@ -182,5 +184,5 @@ def _next(seed: int | None) -> int:
 
 
 def _outcome(answers: list[Answer], stopped: bool) -> str:
-    means = "; ".join(f"{answer.way.name}: {summary(answer.tokens)}" for answer in answers)
+    means = "; ".join(f"{answer.way.name}: {view.facts(answer)}" for answer in answers)
     return f"{'Stopped' if stopped else 'Done'}. {means}."

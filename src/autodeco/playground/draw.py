@@ -6,14 +6,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
-from autodeco.playground.model import LocalModel
+from autodeco.playground.answering import AnsweringModel, DrawnToken, OnToken
 from autodeco.playground.request import Request, Way
 from autodeco.trace.format import Trace
-from autodeco.trace.stream import StreamedToken
 
-OnToken = Callable[[StreamedToken], None]
+_SECONDS_BETWEEN_LOOKS = 0.2  # whether somebody wants to stop while no token comes
 
 
 class _StopDrawing(Exception):  # noqa: N818 (no error: what ends a generation)
@@ -27,15 +26,15 @@ class Answer:
     Attributes:
         way: how it is decoded.
         tokens: so far.
-        trace: of all tokens, once there are no more.
+        trace: of all tokens, once there are no more; ``None`` before, and of a server that gives none.
     """
 
     way: Way
-    tokens: list[StreamedToken] = field(default_factory=list)
+    tokens: list[DrawnToken] = field(default_factory=list)
     trace: Trace | None = None
 
 
-def draw(model: LocalModel, request: Request, stop: threading.Event) -> Iterator[list[Answer]]:
+def draw(model: AnsweringModel, request: Request, stop: threading.Event) -> Iterator[list[Answer]]:
     """Answers in one way after the other; yields the same list after every few tokens, and once more with traces.
 
     Args:
@@ -59,16 +58,16 @@ def draw(model: LocalModel, request: Request, stop: threading.Event) -> Iterator
     yield answers
 
 
-def _streamed(generate: Callable[[OnToken], None], stop: threading.Event) -> Iterator[Sequence[StreamedToken]]:
+def _streamed(generate: Callable[[OnToken], None], stop: threading.Event) -> Iterator[Sequence[DrawnToken]]:
     """The tokens of a generation in a thread of its own; all that have come since the last were taken.
 
     The thread ends at its next token when ``stop`` is set, or when this iterator is closed.
     """
-    arrived: SimpleQueue[StreamedToken | None] = SimpleQueue()
+    arrived: SimpleQueue[DrawnToken | None] = SimpleQueue()
     failure: list[BaseException] = []
     closed = threading.Event()
 
-    def take(token: StreamedToken) -> None:
+    def take(token: DrawnToken) -> None:
         if stop.is_set() or closed.is_set():
             raise _StopDrawing
         arrived.put(token)
@@ -87,7 +86,12 @@ def _streamed(generate: Callable[[OnToken], None], stop: threading.Event) -> Ite
     try:
         more = True
         while more:
-            tokens = [arrived.get()]
+            try:
+                tokens = [arrived.get(timeout=_SECONDS_BETWEEN_LOOKS)]
+            except Empty:
+                if stop.is_set():
+                    break
+                continue
             while not arrived.empty():
                 tokens.append(arrived.get())
             more = tokens[-1] is not None

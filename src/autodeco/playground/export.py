@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from autodeco.files import atomic_write_text
 from autodeco.playground.draw import Answer
-from autodeco.playground.model import LocalModel
 from autodeco.playground.request import Request, Way
 from autodeco.trace.format import write_trace
 
@@ -36,15 +36,46 @@ def answer(**options):
 '''
 
 
-def script(model: LocalModel, request: Request) -> str:
-    """Python that prints the answers to a request, in its order.
+_SERVER_SCRIPT = '''\
+"""Asks the server what the playground asked: the same model, prompt, seed and length."""
+{key}
+import httpx
+
+URL = {url}
+
+
+def answer(body):
+    reply = httpx.post(URL, json=body{headers}, timeout=600).raise_for_status()
+    return reply.json()["choices"][0]["message"]["content"]
+
+
+{answers}
+'''
+
+
+def script(load: str, request: Request) -> str:
+    """Python that loads a model and prints its answers to a request, in the request's order.
 
     Texts are written as Python literals in ASCII, so that nothing in them is code.
+
+    Args:
+        load: Python that loads ``model`` and ``tokenizer``.
+        request: what was asked.
     """
     answers = "\n".join(map(_answer, request.ways))
     messages = [dict(message) for message in request.messages]
     return _SCRIPT.format(
-        load=model.code, messages=ascii(messages), seed=request.seed, longest=request.max_new_tokens, answers=answers
+        load=load, messages=ascii(messages), seed=request.seed, longest=request.max_new_tokens, answers=answers
+    )
+
+
+def server_script(url: str, bodies: Sequence[Mapping[str, Any]], *, with_key: bool) -> str:
+    """Python that sends a server one request after the other and prints its answers. No key is written into it."""
+    return _SERVER_SCRIPT.format(
+        key="\nimport os\n" if with_key else "",
+        url=ascii(f"{url}/v1/chat/completions"),
+        headers=', headers={"Authorization": "Bearer " + os.environ["VLLM_API_KEY"]}' if with_key else "",
+        answers="\n".join(f"print(answer({dict(body)!a}))" for body in bodies),
     )
 
 

@@ -13,6 +13,7 @@ from jinja2 import TemplateError
 
 from autodeco.checkpoint import inspect
 from autodeco.errors import ConfigError, DataError
+from autodeco.playground import export
 from autodeco.playground.request import Request, Way
 from autodeco.rollouts.sampler import encode
 from autodeco.serving.load import load_model_and_tokenizer, load_tokenizer
@@ -34,6 +35,10 @@ from autodeco.serving.load import load_tokenizer
 model = AutoDecoForCausalLM.from_base({path!r}, dtype={dtype!r})
 tokenizer = load_tokenizer({path!r})
 """
+_NO_HEADS = (
+    "This model has no heads, so there is nothing learned to look at: it decodes with the strategies below. "
+    "'autodeco train' makes heads for it."
+)
 
 
 class LocalModel:
@@ -47,10 +52,13 @@ class LocalModel:
         code: Python that loads model and tokenizer, for those who want to draw the same again.
     """
 
+    strategies: Sequence[str] = ("default", "greedy", "static:temperature=0.6,top_p=0.95", "min-p:min_p=0.1", "p-less")
+
     def __init__(self, model: Any, tokenizer: Any, name: str, *, has_heads: bool = True, code: str = "") -> None:
         self.name = name
-        self.has_heads = has_heads
-        self.code = code
+        self.has_heads = self.can_steer = has_heads
+        self.notice = "" if has_heads else _NO_HEADS
+        self._code = code
         self._model, self._tokenizer = model, tokenizer
         self._turn = threading.Lock()  # strategy and seed are the model's and PyTorch's, not a request's
 
@@ -143,6 +151,10 @@ class LocalModel:
                 name=self.name,
                 settings={"seed": request.seed},
             )
+
+    def script(self, request: Request) -> str:
+        """Python that prints the answers to a request, in its order."""
+        return export.script(self._code, request)
 
     def _decoding(self, way: Way) -> AbstractContextManager[None]:
         if way.decoding is not None:

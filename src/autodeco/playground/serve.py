@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from autodeco.errors import ConfigError, MissingDependencyError
 from autodeco.playground import view
-from autodeco.playground.model import LocalModel
+from autodeco.playground.answering import AnsweringModel
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
 try:
@@ -20,13 +23,19 @@ except ImportError:
         'the playground needs Gradio, which is not installed: pip install "autodeco[playground]".'
     ) from None
 
+from starlette.middleware import Middleware
+from starlette.responses import Response
+
 from autodeco.playground.app import build
+
+_GRADIOS_FOLDER = "GRADIO_TEMP_DIR"
+_FETCHING = re.compile("/(file=https?:|proxy=)", re.IGNORECASE)
 
 
 def serve(
-    model: LocalModel | None, report: Callable[[], str] | None, *, host: str, port: int, browser: bool, say: Any
+    model: AnsweringModel | None, report: Callable[[], str] | None, *, host: str, port: int, browser: bool, say: Any
 ) -> None:
-    """Serves the playground until Ctrl-C.
+    """Serves the playground until Ctrl-C or SIGTERM.
 
     Args:
         model: as in :func:`build`.
@@ -39,17 +48,39 @@ def serve(
     Raises:
         ConfigError: the port is taken, or the address is not this machine's.
     """
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that the folder goes, too
+    try:
+        with private_folder() as folder, suppress(KeyboardInterrupt):
+            page = build(model, report, folder)
+            try:
+                _, url, _ = start(page, host, port, browser=browser)
+            except OSError as error:
+                raise ConfigError(
+                    f"the playground cannot listen on {host}:{port} ({error!s:.200}). Give another --port or --host."
+                ) from None
+            say(url)
+            page.block_thread()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder for files that a page hands out, and for Gradio's own copies of them, which nobody else can read.
+
+    A page is to be built within the block: that is when Gradio asks for the place of its copies. The folder is removed
+    at the end.
+    """
+    before = os.environ.get(_GRADIOS_FOLDER)
     with tempfile.TemporaryDirectory(prefix="autodeco-playground-") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder  # its own copies of files go with ours
-        page = build(model, report, Path(folder))
+        os.environ[_GRADIOS_FOLDER] = folder
         try:
-            _, url, _ = start(page, host, port, browser=browser)
-        except OSError as error:
-            raise ConfigError(
-                f"the playground cannot listen on {host}:{port} ({error!s:.200}). Give another --port or --host."
-            ) from None
-        say(url)
-        page.block_thread()
+            yield Path(folder)
+        finally:
+            if before is None:
+                del os.environ[_GRADIOS_FOLDER]
+            else:
+                os.environ[_GRADIOS_FOLDER] = before
 
 
 def start(page: Any, host: str, port: int | None, *, browser: bool = False) -> tuple[Any, str, str]:
@@ -63,10 +94,23 @@ def start(page: Any, host: str, port: int | None, *, browser: bool = False) -> t
         prevent_thread_lock=True,
         footer_links=[],
         ssr_mode=False,
+        max_file_size=1,  # byte: nothing is to be uploaded
+        app_kwargs={"middleware": [Middleware(_FetchesNothing)]},
         css=view.STYLE,
         theme=_theme(),
     )
     return started
+
+
+class _FetchesNothing:
+    """Refuses the addresses at which Gradio's server fetches a page from elsewhere for whoever asks."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        elsewhere = scope["type"] == "http" and _FETCHING.search(scope["path"])
+        await (Response(status_code=403) if elsewhere else self._app)(scope, receive, send)
 
 
 def _theme() -> Any:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from typing import cast
 
+from autodeco.playground.answering import DrawnToken
 from autodeco.playground.draw import Answer
 from autodeco.trace.format import summary
 from autodeco.trace.page import render_page
@@ -40,21 +42,33 @@ def live(answers: Sequence[Answer]) -> str:
 
 def _answer(answer: Answer) -> str:
     spans = "".join(_span(token) for token in answer.tokens)
-    facts = summary(answer.tokens) if answer.tokens else "not begun"
     return (
         f"<section><h2>{escape(visible(answer.way.name))}</h2>"
-        f'<p class="text" dir="auto">{spans}</p><p class="facts">{facts}</p></section>'
+        f'<p class="text" dir="auto">{spans}</p><p class="facts">{facts(answer)}</p></section>'
     )
 
 
-def _span(token: StreamedToken) -> str:
+def facts(answer: Answer) -> str:
+    """How long an answer is, and its mean T and P where they are known."""
+    if answer.trace is not None:
+        return answer.trace.summary
+    if not answer.tokens:
+        return "not begun"
+    if answer.tokens[0].temperature is None:
+        return f"pieces of text: {len(answer.tokens):,}"
+    return summary(cast("list[StreamedToken]", answer.tokens))
+
+
+def _span(token: DrawnToken) -> str:
+    if token.temperature is None:
+        return f"<span>{text_html(token.text)}</span>"
     return f'<span class="t{step(token.temperature, LARGEST_TEMPERATURE)}">{text_html(token.text)}</span>'
 
 
 def traced(answers: Sequence[Answer]) -> str:
-    """The trace page of all answers that have one, in a frame; empty if none has."""
+    """The trace page of all answers that have one, in a frame; their text alone where none has."""
     traces = [answer.trace for answer in answers if answer.trace is not None]
-    return frame(render_page(traces), "Traces of the answers", "trace") if traces else ""
+    return frame(render_page(traces), "Traces of the answers", "trace") if traces else live(answers)
 
 
 def frame(page: str, title: str, kind: str) -> str:
@@ -77,15 +91,7 @@ def error(message: str) -> str:
     return f'<p class="error" role="alert"><strong>Error.</strong> {escape(visible(message))}</p>'
 
 
-def heading(model: str | None, has_heads: bool) -> str:
+def heading(model: str | None, notice: str) -> str:
     """The title and, where there is something to say about the model, a notice."""
     title = "autodeco playground" + (f": {model}" if model else "")
-    notice = (
-        ""
-        if has_heads
-        else (
-            "<p><strong>This model has no heads</strong>, so there is nothing learned to look at: it decodes with the "
-            "strategies below. <code>autodeco train</code> makes heads for it.</p>"
-        )
-    )
-    return f"<h1>{escape(visible(title))}</h1>{notice}"
+    return f"<h1>{escape(visible(title))}</h1>" + (f"<p>{escape(notice)}</p>" if notice else "")

@@ -53,6 +53,8 @@ class Alternative(_Line):
 class TracedToken(_Line):
     """One token and the distribution that it was drawn from. "Before" is ``softmax(logits)`` of the base model.
 
+    What only a pass of the model can say is ``None`` in a trace that a server's own figures were made into.
+
     Attributes:
         token_id: its id.
         text: what it adds to the text. The texts of all tokens together are the decoded text, so a token that holds
@@ -76,13 +78,13 @@ class TracedToken(_Line):
     special: bool = False
     temperature: float = Field(ge=0)
     top_p: float = Field(ge=0, le=1)
-    nucleus_size: int = Field(ge=1)
-    rank: int = Field(ge=1)
-    base_entropy: float = Field(ge=0)
-    entropy: float = Field(ge=0)
-    base_probability: float = Field(ge=0, le=1)
-    probability: float = Field(ge=0, le=1)
-    alternatives: tuple[Alternative, ...] = Field(max_length=ALTERNATIVES, strict=False)
+    nucleus_size: int | None = Field(default=None, ge=1)
+    rank: int | None = Field(default=None, ge=1)
+    base_entropy: float | None = Field(default=None, ge=0)
+    entropy: float | None = Field(default=None, ge=0)
+    base_probability: float | None = Field(default=None, ge=0, le=1)
+    probability: float | None = Field(default=None, ge=0, le=1)
+    alternatives: tuple[Alternative, ...] = Field(default=(), max_length=ALTERNATIVES, strict=False)
 
 
 class Header(_Line):

@@ -65,15 +65,19 @@ def token_table(trace: Trace) -> Table:
             Text(shown(token.text, token.partial_bytes), style=_style(token.temperature)),
             f"{token.temperature:.2f}",
             f"{token.top_p:.2f}",
-            str(token.nucleus_size),
-            f"{token.base_entropy:.2f}",
-            f"{token.entropy:.2f}",
-            str(token.rank),
-            f"{token.base_probability:.3f}",
-            f"{token.probability:.3f}",
+            _known(token.nucleus_size, "d"),
+            _known(token.base_entropy, ".2f"),
+            _known(token.entropy, ".2f"),
+            _known(token.rank, "d"),
+            _known(token.base_probability, ".3f"),
+            _known(token.probability, ".3f"),
             Text(f"{best.probability:.3f} {shown(best.text, best.partial_bytes)}" if best else ""),
         )
     return table
+
+
+def _known(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
 
 
 def _style(temperature: float) -> str:

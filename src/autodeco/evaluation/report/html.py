@@ -19,7 +19,8 @@ _PAGE = """\
 <title>{{ document.title }}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; font-size: 0.85rem; display: block; overflow-x: auto; }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.85rem; }
 th, td { border-bottom: 1px solid #ddd; padding: 0.25rem 0.6rem; text-align: left; vertical-align: top; }
 .note { color: #555; font-size: 0.85rem; }
 img { max-width: 100%; }
@@ -35,12 +36,12 @@ img { max-width: 100%; }
 {% if part is string %}<p>{{ part }}</p>
 {% elif part.columns is defined %}
 <h3>{{ part.title }}</h3>
-<table>
-<thead><tr>{% for column in part.columns %}<th>{{ column }}</th>{% endfor %}</tr></thead>
+<div class="table" role="group" aria-label="{{ part.title }}" tabindex="0"><table>
+<thead><tr>{% for column in part.columns %}<th scope="col">{{ column }}</th>{% endfor %}</tr></thead>
 <tbody>
 {% for row in part.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</tbody>
-</table>
+</table></div>
 <p class="note">{{ part.note }}</p>
 {% else %}
 <h3>{{ part.title }}</h3>

@@ -228,5 +228,5 @@ def _alternative(one: Alternative) -> list[Any]:
     return [text, one.token_id, _short(one.base_probability), _short(one.probability)]
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

@@ -100,12 +100,18 @@
       facts([
         ["T", token.temperature.toFixed(3)],
         ["P", token.topP.toFixed(3)],
-        ["nucleus", `${token.nucleus.toLocaleString("en")} ${token.nucleus === 1 ? "token" : "tokens"}`],
-        ["entropy, nats", `${token.baseEntropy.toFixed(2)} → ${token.entropy.toFixed(2)}`],
-        ["rank", String(token.rank)],
-      ]),
-      candidates(token),
+        ["nucleus", token.nucleus && `${token.nucleus.toLocaleString("en")} ${token.nucleus === 1 ? "token" : "tokens"}`],
+        ["entropy, nats", entropies(token)],
+        ["rank", token.rank && String(token.rank)],
+      ].filter(([, value]) => value)),
+      token.probability === null ? "" : candidates(token),
     );
+  }
+
+  // Null is what a trace of a server's own figures does not say.
+  function entropies({ baseEntropy: before, entropy: after }) {
+    if (before === null) return after === null ? null : `${after.toFixed(2)} after`;
+    return `${before.toFixed(2)} ${after === null ? "before" : `→ ${after.toFixed(2)}`}`;
   }
 
   function facts(pairs) {
@@ -144,7 +150,7 @@
       run.tokens.forEach((token, index) => {
         const list = run.spans[index].classList;
         list.remove(...[...list].filter((one) => old.test(one)));
-        list.add(`${classes}${step(of(token), largest)}`);
+        if (of(token) !== null) list.add(`${classes}${step(of(token), largest)}`);
       });
     }
     tint = name;
