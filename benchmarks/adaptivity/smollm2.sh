@@ -47,7 +47,7 @@ $engine eval $settings
 $engine eval benchmarks/adaptivity/smollm2_end_to_end.yaml
 
 for name in released end-to-end cross-entropy; do
-  $autodeco diagnose "$runs/heads/$name" --data "$runs/validation.jsonl" --output "$runs/diagnosis/$name"
+  $autodeco diagnose "$runs/heads/$name" --data "$runs/validation.jsonl" --dtype float32 --output "$runs/diagnosis/$name"
 done
 $autodeco report "$runs/eval"
 $autodeco report "$runs/eval-end-to-end"
