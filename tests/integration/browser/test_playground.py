@@ -181,7 +181,7 @@ def test_export(visited, local_model, tmp_path):
     link = page.locator("a[href$='.jsonl']").first
     assert "/autodeco-playground-" in link.get_attribute("href")  # Gradio's copy lies in the private folder
     with page.expect_download() as download:
-        link.click()
+        link.press("Enter")  # as in keep()
     download.value.save_as(tmp_path / "kept.jsonl")
     assert len(read_trace(tmp_path / "kept.jsonl").tokens) == 8
 
