@@ -61,6 +61,8 @@ def test_nothing_stays_when_it_is_ended(tmp_path, how):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # Tests that run in the background of a shell have SIGINT ignored, and what they start inherits that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             next(line for line in process.stderr if re.search(r"http://\S+", line))
