@@ -12,10 +12,10 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from autodeco.playground.app import build
+from autodeco.playground.gradio_server import build, start
 from autodeco.playground.model import LocalModel
 from autodeco.playground.run_folder import run_page
-from autodeco.playground.serve import private_folder, start
+from autodeco.playground.serve import private_folder
 
 IMAGES = Path(__file__).parent / "images"
 MAX_BYTES = 200_000

@@ -12,8 +12,8 @@ import pytest
 pytest.importorskip("gradio", reason="Gradio is not installed (extra 'playground')")
 import httpx
 
-from autodeco.playground.app import build
-from autodeco.playground.serve import private_folder, start
+from autodeco.playground.gradio_server import build, start
+from autodeco.playground.serve import private_folder
 from tests.evaluation.report.test_training import log_line, write_log
 from tests.integration.servers import free_port
 

@@ -1,9 +1,9 @@
-"""Serves the playground: Gradio's own server, for this machine alone unless asked otherwise. Fetches nothing."""
+"""Serves the playground until it is ended, with a private folder for what it hands out."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import re
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,24 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from autodeco.errors import ConfigError, MissingDependencyError
-from autodeco.playground import view
 from autodeco.playground.answering import AnsweringModel
 
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
-try:
-    import gradio as gr
-except ImportError:
+# Said before a model is loaded; the import itself comes later.
+if importlib.util.find_spec("gradio") is None:
     raise MissingDependencyError(
         'the playground needs Gradio, which is not installed: pip install "autodeco[playground]".'
-    ) from None
-
-from starlette.middleware import Middleware
-from starlette.responses import Response
-
-from autodeco.playground.app import build
+    )
 
 _GRADIOS_FOLDER = "GRADIO_TEMP_DIR"
-_FETCHING = re.compile("/(file=https?:|proxy=)", re.IGNORECASE)
 
 
 def serve(
@@ -51,6 +42,9 @@ def serve(
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that the folder goes, too
     try:
         with private_folder() as folder, suppress(KeyboardInterrupt):
+            # Gradio is imported here, as it makes folders in the place that it is told of by then.
+            from autodeco.playground.gradio_server import build, start
+
             page = build(model, report, folder)
             try:
                 _, url, _ = start(page, host, port, browser=browser)
@@ -68,8 +62,8 @@ def serve(
 def private_folder() -> Iterator[Path]:
     """A folder for files that a page hands out, and for Gradio's own copies of them, which nobody else can read.
 
-    A page is to be built within the block: that is when Gradio asks for the place of its copies. The folder is removed
-    at the end.
+    A page is to be built within the block, and Gradio best imported there: that is when it asks for the place of its
+    copies. The folder is removed at the end.
     """
     before = os.environ.get(_GRADIOS_FOLDER)
     with tempfile.TemporaryDirectory(prefix="autodeco-playground-") as folder:
@@ -81,49 +75,3 @@ def private_folder() -> Iterator[Path]:
                 del os.environ[_GRADIOS_FOLDER]
             else:
                 os.environ[_GRADIOS_FOLDER] = before
-
-
-def start(page: Any, host: str, port: int | None, *, browser: bool = False) -> tuple[Any, str, str]:
-    """Starts a page's server in a thread and returns what Gradio does: application, URL, URL of a shared link."""
-    started: tuple[Any, str, str] = page.launch(
-        server_name=host,
-        server_port=port,
-        inbrowser=browser,
-        share=False,
-        quiet=True,
-        prevent_thread_lock=True,
-        footer_links=[],
-        ssr_mode=False,
-        max_file_size=1,  # byte: nothing is to be uploaded
-        app_kwargs={"middleware": [Middleware(_FetchesNothing)]},
-        css=view.STYLE,
-        theme=_theme(),
-    )
-    return started
-
-
-class _FetchesNothing:
-    """Refuses the addresses at which Gradio's server fetches a page from elsewhere for whoever asks."""
-
-    def __init__(self, app: Any) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        elsewhere = scope["type"] == "http" and _FETCHING.search(scope["path"])
-        await (Response(status_code=403) if elsewhere else self._app)(scope, receive, send)
-
-
-def _theme() -> Any:
-    """Gradio's own with the system's fonts (others are fetched from elsewhere) and more contrast (WCAG 2, AA)."""
-    theme = gr.themes.Default(
-        primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-    )
-    return theme.set(
-        block_info_text_color="*neutral_600",
-        block_info_text_color_dark="*neutral_300",
-        input_placeholder_color="*neutral_500",
-        input_placeholder_color_dark="*neutral_400",
-        link_text_color_dark="*secondary_300",
-        button_primary_background_fill="*primary_600",
-        button_primary_background_fill_dark="*primary_600",
-    )

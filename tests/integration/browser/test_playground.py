@@ -19,10 +19,10 @@ from tests.playground.models import Scripted, tiny_model
 from tests.trace.test_page import NASTY
 
 from autodeco import AutoDecoForCausalLM
-from autodeco.playground.app import build
+from autodeco.playground.gradio_server import build, start
 from autodeco.playground.model import LocalModel
 from autodeco.playground.run_folder import run_page
-from autodeco.playground.serve import private_folder, start
+from autodeco.playground.serve import private_folder
 from autodeco.playground.server import ServerModel
 from autodeco.trace.format import read_trace
 
