@@ -39,11 +39,7 @@ train cross-entropy --objective released --set dynamic_fine_tuning=false --set e
 train published-rate --objective end_to_end --learning-rate 5e-6 --max-steps 400
 train published-rate-released --objective released --learning-rate 5e-6 --max-steps 1200
 
-# Four samples of what the conclusions rest on, two of the others, two with the other objective's heads.
-settings=benchmarks/adaptivity/smollm2.yaml
-$engine eval $settings --samples 4 --strategy default --strategy autodeco --strategy mean-shift --strategy shuffled \
-  --strategy p-less --strategy greedy --strategy static:temperature=0.5
-$engine eval $settings
+$engine eval benchmarks/adaptivity/smollm2.yaml  # --samples 4 goes on with two more of each strategy
 $engine eval benchmarks/adaptivity/smollm2_end_to_end.yaml
 
 for name in released end-to-end cross-entropy; do

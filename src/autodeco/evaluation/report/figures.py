@@ -12,6 +12,7 @@ from autodeco.statistics import Estimate
 
 _WIDTH, _PANEL_WIDTH, _HEIGHT = 520, 360, 320
 _PERCENT = ".0%"
+_OWN = "autodeco"
 
 Mark = tuple[str, float, Estimate]  # series, x, estimate
 Point = tuple[str, float, float, float, float]  # series, x, y, lower and upper end of the band
@@ -93,7 +94,7 @@ def frontier_plot(found: Frontier) -> str:
     values = [
         {
             "name": point.strategy,
-            "kind": "sweep of T" if point.on_curve else "other static" if point.setting else point.strategy,
+            "kind": "sweep of T" if point.on_curve else "other static" if point.setting else _short(point.strategy),
             "order": at,
             **_ends(point.accuracy),
             "x": point.diversity.value,
@@ -102,6 +103,8 @@ def frontier_plot(found: Frontier) -> str:
         }
         for at, point in enumerate(found.points)
     ]
+    # Large and below the others: the temperature head alone often lies in the same place.
+    values.sort(key=lambda value: value["kind"] != _OWN)
     data = alt.Data(values=values)
     x = alt.X("x:Q", title=found.measure, scale=alt.Scale(zero=False))
     y = alt.Y("y:Q", title="Pass@1", scale=alt.Scale(zero=False), axis=_axis(alt))
@@ -111,11 +114,20 @@ def frontier_plot(found: Frontier) -> str:
         .mark_line(color="#999")
         .encode(x=x, y=y, order="order:O")
     )
-    base = alt.Chart(data).encode(color=_series(alt, "kind"))
-    dots = base.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y)
+    base = alt.Chart(data).encode(color=_series(alt, "kind").scale(scheme="tableau20"))
+    size = alt.condition(f"datum.kind == '{_OWN}'", alt.value(260), alt.value(60))
+    shape = alt.Shape(
+        "kind:N", title=None, legend=alt.Legend(labelLimit=400)
+    )  # beside colour, for who sees or prints none
+    dots = base.mark_point(filled=True, opacity=1).encode(x=x, y=y, size=size, shape=shape)
     upright = base.mark_rule(opacity=0.6).encode(x=x, y="low:Q", y2="high:Q")
     level = base.mark_rule(opacity=0.6).encode(y=y, x="x_low:Q", x2="x_high:Q")
     return _beside(alt, {"": curve + upright + level + dots}, _HEIGHT)
+
+
+def _short(strategy: str) -> str:
+    """A spec without its settings, which tables have."""
+    return strategy.partition(":")[0]
 
 
 def _axis(alt: Any) -> Any:

@@ -1,0 +1,33 @@
+"""Pass@2 of every strategy, and AutoDeco's less the others', paired over problems: the sets of docs/results.md.
+
+    python benchmarks/adaptivity/pass_at_2.py benchmarks/results/adaptivity/smollm2/eval
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from autodeco.evaluation.results import read_results
+
+RESAMPLES = 10_000
+
+
+def main(folder: str) -> None:
+    rows = read_results([folder])
+    verified = rows[rows["correct"].notna() & (rows["sample"] < 2)]
+    solved = verified.assign(solved=verified["correct"].astype(float))
+    table = solved.groupby(["strategy", "task", "problem"])["solved"].max().unstack("strategy")
+    draws = np.random.default_rng(0).integers(len(table), size=(RESAMPLES, len(table)))  # tasks have as many problems
+    for strategy in table.columns:
+        difference = (table["autodeco"] - table[strategy]).to_numpy()
+        low, high = np.quantile(difference[draws].mean(axis=1), [0.025, 0.975])
+        print(
+            f"{strategy:60}{table[strategy].mean():7.1%}   AutoDeco less it {100 * difference.mean():+5.1f} "
+            f"({100 * low:+.1f} to {100 * high:+.1f})"
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
