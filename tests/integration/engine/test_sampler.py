@@ -73,18 +73,6 @@ def test_traces_and_log_probs_are_those_of_transformers(sampler, tiny_checkpoint
     assert_traced_as_by(model, one, strategy)
 
 
-def test_heads_with_an_adapter_choose_as_in_transformers(tiny_checkpoints, tmp_path):
-    adapted_model(tiny_checkpoints["base"], dtype=torch.float32).save_pretrained(tmp_path / "adapted")
-    with open_sampler(
-        str(tmp_path / "adapted"), engine="vllm", dtype="float32", batch_size=4, max_length=128
-    ) as adapted:
-        one = drawn(adapted, max_new_tokens=12, strategy="autodeco", trace=True, log_probs=True)[0, 0]
-    model = AutoDecoForCausalLM.from_pretrained(tmp_path / "adapted")
-    assert_traced_as_by(model, one, "autodeco")
-    with adapter_disabled(model), pytest.raises(AssertionError, match="not close"):
-        assert_traced_as_by(model, one, "autodeco")
-
-
 def test_greedy(sampler, tiny_checkpoints):
     model = AutoDecoForCausalLM.from_pretrained(tiny_checkpoints["heads"], dtype="float32")
     one = drawn(sampler, max_new_tokens=12, strategy="greedy")[1, 0]
@@ -107,6 +95,9 @@ def test_a_rollout_is_resumed(sampler, tmp_path):
     assert len({(row["id"], row["sample"]) for row in rows}) == 12
 
 
+# Those below open engines of their own: the end of one takes vLLM's process groups from every other in the process.
+
+
 def test_a_plain_base_takes_every_strategy_that_needs_no_heads(tiny_checkpoints):
     with open_sampler(
         str(tiny_checkpoints["base"]), engine="vllm", dtype="float32", batch_size=4, max_length=128
@@ -114,6 +105,18 @@ def test_a_plain_base_takes_every_strategy_that_needs_no_heads(tiny_checkpoints)
         assert len(drawn(plain, max_new_tokens=3, strategy="static:temperature=0.5")) == 3
         with pytest.raises(ConfigError, match="needs decoding heads"):
             drawn(plain, strategy="autodeco")
+
+
+def test_heads_with_an_adapter_choose_as_in_transformers(tiny_checkpoints, tmp_path):
+    adapted_model(tiny_checkpoints["base"], dtype=torch.float32).save_pretrained(tmp_path / "adapted")
+    with open_sampler(
+        str(tmp_path / "adapted"), engine="vllm", dtype="float32", batch_size=4, max_length=128
+    ) as adapted:
+        one = drawn(adapted, max_new_tokens=12, strategy="autodeco", trace=True, log_probs=True)[0, 0]
+    model = AutoDecoForCausalLM.from_pretrained(tmp_path / "adapted")
+    assert_traced_as_by(model, one, "autodeco")
+    with adapter_disabled(model), pytest.raises(AssertionError, match="not close"):
+        assert_traced_as_by(model, one, "autodeco")
 
 
 _KILLED = """
