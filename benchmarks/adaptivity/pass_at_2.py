@@ -1,6 +1,6 @@
 """Pass@2 of every strategy, and AutoDeco's less the others', paired over problems: the sets of docs/results.md.
 
-    python benchmarks/adaptivity/pass_at_2.py benchmarks/results/adaptivity/smollm2/eval
+python benchmarks/adaptivity/pass_at_2.py benchmarks/results/adaptivity/smollm2/eval
 """
 
 from __future__ import annotations
