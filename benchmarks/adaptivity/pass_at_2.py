@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 
+from autodeco.evaluation.metrics import problem_metrics
 from autodeco.evaluation.results import read_results
 
 RESAMPLES = 10_000
@@ -16,9 +17,7 @@ RESAMPLES = 10_000
 
 def main(folder: str) -> None:
     rows = read_results([folder])
-    verified = rows[rows["correct"].notna() & (rows["sample"] < 2)]
-    solved = verified.assign(solved=verified["correct"].astype(float))
-    table = solved.groupby(["strategy", "task", "problem"])["solved"].max().unstack("strategy")
+    table = problem_metrics(rows, text_metrics=False)["pass@2"].dropna().unstack("strategy")
     draws = np.random.default_rng(0).integers(len(table), size=(RESAMPLES, len(table)))  # tasks have as many problems
     for strategy in table.columns:
         difference = (table["autodeco"] - table[strategy]).to_numpy()

@@ -178,6 +178,17 @@ def test_gradients_of_real_heads(backend, objective, statistics, temperature_fea
     assert_same(expected, found, tolerance=1e-5)
 
 
+def hidden_state_gradients(objective, heads, hidden, weight, labels):
+    """By eager in float64, and by fused in float32."""
+    found = []
+    for module, dtype in ((eager, torch.float64), (fused, torch.float32)):
+        own = hidden.to(dtype).requires_grad_()
+        output = getattr(module, objective)(copy.deepcopy(heads).to(dtype), own, weight.to(dtype), labels)
+        (3 * output.loss).backward()
+        found.append(own.grad.double())
+    return found
+
+
 @pytest.mark.parametrize("objective", ["released", "end_to_end"])
 @pytest.mark.parametrize("features", [False, True])
 def test_gradients_that_reach_the_hidden_states(backend, objective, features, monkeypatch):
@@ -187,12 +198,7 @@ def test_gradients_that_reach_the_hidden_states(backend, objective, features, mo
     hidden, weight = torch.randn(2, 7, 8), torch.randn(700, 8)
     labels = torch.randint(0, 700, (2, 7))
     labels[0, :3] = -100
-    found = []
-    for module, dtype in ((eager, torch.float64), (fused, torch.float32)):
-        own = hidden.to(dtype).requires_grad_()
-        output = getattr(module, objective)(copy.deepcopy(heads).to(dtype), own, weight.to(dtype), labels)
-        (3 * output.loss).backward()
-        found.append(own.grad.double())
+    found = hidden_state_gradients(objective, heads, hidden, weight, labels)
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5 * float(found[0].abs().max()))
     assert found[0][0, 2:-1].abs().sum(-1).min() > 0
     assert not found[1][:, -1].any()  # the last position has no next token

@@ -12,7 +12,7 @@ from autodeco.objectives import chunks, eager, fused, head_gradients
 from autodeco.objectives.control import ControlWeights, control
 from autodeco.objectives.prompt import prompt_of
 from tests.objectives.test_control import rows
-from tests.objectives.test_fused import assert_same, both
+from tests.objectives.test_fused import assert_same, both, hidden_state_gradients
 
 
 def make_case(prompt_summary=True, **settings):
@@ -55,12 +55,7 @@ def test_fused_gradients_are_those_of_eager(backend, objective, settings, monkey
 def test_gradients_that_reach_the_hidden_states_of_prompt_and_completion(backend, objective, monkeypatch):
     monkeypatch.setattr(head_gradients, "_HEADS_CHUNK", 4)
     heads, hidden, weight, labels = make_case()
-    found = []
-    for module, dtype in ((eager, torch.float64), (fused, torch.float32)):
-        own = hidden.to(dtype).requires_grad_()
-        output = getattr(module, objective)(copy.deepcopy(heads).to(dtype), own, weight.to(dtype), labels)
-        (3 * output.loss).backward()
-        found.append(own.grad.double())
+    found = hidden_state_gradients(objective, heads, hidden, weight, labels)
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5 * float(found[0].abs().max()))
     assert found[1][1, :4].abs().sum(-1).min() > 0  # read by nothing but the summary
 

@@ -11,6 +11,7 @@ from jinja2 import TemplateError
 
 from autodeco.errors import ConfigError, DataError
 from autodeco.rollouts.sampler import Message, encode
+from autodeco.serving.load import context_length
 from autodeco.strategies import get_strategy
 from autodeco.trace.format import Trace
 from autodeco.trace.make import trace_text
@@ -98,8 +99,7 @@ class Conversation:
     @property
     def context(self) -> int | None:
         """Tokens that the model reads at most, prompt and answer together; ``None`` if its configuration has none."""
-        found: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        return found
+        return context_length(self._model)
 
     def say(self, message: str, on_token: OnToken) -> Answer:
         """Answers a message. A KeyboardInterrupt ends the answer, and what there is of it counts.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from autodeco.rollouts.sampler import encode
+
 
 def prompt_token_ids(tokenizer: Any, prompt: Any, system: str | None = None, *, raw: bool = False) -> list[int]:
     """Token ids of a prompt.
@@ -14,13 +16,10 @@ def prompt_token_ids(tokenizer: Any, prompt: Any, system: str | None = None, *, 
         system: system message, ignored without a chat template.
         raw: give the text (of the last message) as it is.
     """
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
     if raw or not tokenizer.chat_template:
-        text, options = prompt if isinstance(prompt, str) else prompt[-1]["content"], {}
-    else:
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        if system is not None:
-            messages.insert(0, {"role": "system", "content": system})
-        text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-        options = {"add_special_tokens": False}
-    ids: list[int] = tokenizer(text, **options).input_ids
-    return ids
+        ids: list[int] = tokenizer(messages[-1]["content"]).input_ids
+        return ids
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    return encode(tokenizer, messages)

@@ -42,7 +42,6 @@ def command(
       autodeco trace answer.json --model runs/heads --output answer.jsonl
       autodeco trace essay.txt --model runs/heads --prompt "Write about the sea." --html essay.html
     """
-    from autodeco.strategies import get_strategy
     from autodeco.trace.format import read_trace, write_trace
     from autodeco.trace.page import write_page
     from autodeco.trace.terminal import print_trace, token_table
@@ -53,7 +52,6 @@ def command(
         raise ConfigError("--prompt and --output are for making a trace: name the model with --model.")
     if output is not None and len(files) > 1:
         raise ConfigError(f"--output keeps the trace of one file, and {len(files)} were given.")
-    get_strategy(strategy)  # before the model is loaded
     traces = (
         [read_trace(path) for path in files]
         if model is None
@@ -79,10 +77,12 @@ def _made(files: list[Path], model: str, prompt: str | None, *, strategy: str, t
     """Traces of a server's answers or, where there is a prompt, of the files' texts as answers to it."""
     from autodeco.cli.prompts import prompt_token_ids
     from autodeco.serving.load import load_model_and_tokenizer
+    from autodeco.strategies import get_strategy
     from autodeco.trace.make import trace_text
     from autodeco.trace.response import read_response
 
-    # Before the model is loaded: what cannot be read is to be known at once.
+    # Before the model is loaded: what cannot be read, or is no strategy, is to be known at once.
+    get_strategy(strategy)
     answers = [read_response(path) for path in files] if prompt is None else []
     texts = [] if prompt is None else [_text(path) for path in files]
     loaded, tokenizer = load_model_and_tokenizer(model)

@@ -18,6 +18,7 @@ from autodeco.files import atomic_write_text, read_jsonl
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.progress import counting
 from autodeco.rollouts import RolloutSettings, TransformersSampler, rollout
+from autodeco.rollouts.sampler import encode
 from autodeco.statistics import bootstrap_over_problems
 from autodeco.tasks import Example, Task
 from autodeco.trace.terminal import legend, tinted
@@ -126,8 +127,7 @@ def comparison_table(results: list[dict[str, Any]]) -> Table:
 def answers(model: AutoDecoForCausalLM, tokenizer: Any, example: Example, strategies: list[Shown]) -> Group:
     """One answer of each strategy, every token on the colour of its temperature, to print."""
     lines = [Text(f"{example.messages[-1]['content']}  (right: {example.answer})", style="bold")]
-    text = tokenizer.apply_chat_template(example.messages, add_generation_prompt=True, tokenize=False)
-    ids = tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids
+    ids = torch.tensor([encode(tokenizer, example.messages)])
     for strategy in strategies:
         torch.manual_seed(_TEST_SEED)
         with model.decode_with(strategy.spec):

@@ -131,6 +131,8 @@ def _noise_of_samples(
     counts: PairedCounts, side: int, chosen: NDArray[np.int64], draws: np.random.Generator
 ) -> _Floats:
     """Resampled accuracies of one strategy less the measured ones, 0 where samples are paired."""
+    if counts.paired.all():
+        return np.zeros(chosen.shape)
     n, p = counts.samples[chosen, side], counts.accuracies[chosen, side]
     inflation = np.where(counts.paired, 0.0, np.sqrt(counts.scales[:, side]))
     return np.asarray((draws.binomial(n, p) / n - p) * inflation[chosen])

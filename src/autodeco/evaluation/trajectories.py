@@ -18,6 +18,7 @@ from autodeco.errors import DataError
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.prompts import summary_of_text
 from autodeco.rollouts.sampler import Message
+from autodeco.serving.load import context_length
 from autodeco.tasks.base import prompt_id
 from autodeco.training.batches import collate, neighbours
 from autodeco.training.rows import read_rows
@@ -77,8 +78,7 @@ def read_trajectories(
     rows = {row.name: row for row in read_rows(str(path))}
     ends = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])} - {None}
-    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or _MAX_LENGTH
-    longest = min(longest, _MAX_LENGTH)
+    longest = min(context_length(model) or _MAX_LENGTH, _MAX_LENGTH)
     data = tokenize_rows(rows.values(), tokenizer, longest, end_of_text_ids=ends, skip_bad_rows=skip_bad_rows)
     found = []
     for tokens in data.rows:

@@ -43,7 +43,7 @@ class _BaseDivergence(torch.autograd.Function):
         gradient = torch.empty_like(hidden_states)
         vocab_size = None if callable(lm_head) else lm_head.shape[0]
         # Four tensors of a chunk's size at once: both log-probabilities, their product and its gradient.
-        size = max(1, chunk_size(len(hidden_states), vocab_size or 131_072, hidden_states.device) // 4)
+        size = max(1, chunk_size(len(hidden_states), vocab_size, hidden_states.device) // 4)
         for start in range(0, len(hidden_states), size):
             span = slice(start, start + size)
             expected = _log_probabilities(base_hidden_states[span], lm_head)

@@ -18,12 +18,12 @@ from torch import Tensor
 from autodeco import distribution
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
+from autodeco.objectives.prompt import IGNORED as IGNORED
 from autodeco.objectives.prompt import seen_by, summary_of
 
 EASY_TOKEN_MASKING = 0.6  # probability of dropping an easy position (paper, section 3)
 SOFT_TOP_P_DECAY = 30.0  # α
 EPSILON = 1e-9
-IGNORED = -100
 
 SoftNucleus = Literal["inclusive", "exclusive"]
 LMHead = Tensor | Callable[[Tensor], Tensor]

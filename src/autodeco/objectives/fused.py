@@ -155,7 +155,7 @@ def _over_vocabulary(
     """Everything that takes a pass over the vocabulary, for all positions, a chunk at a time."""
     vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
     count = len(given.targets)
-    size = chunk_size(count, vocab_size or 131_072, given.targets.device)
+    size = chunk_size(count, vocab_size, given.targets.device)
     product = ChunkProduct(lm_head)
     found: list[Positions] = []
     start = 0

@@ -54,7 +54,7 @@ def head_values(
 def _statistics(heads: DecodingHeads, hidden: Tensor, lm_head: LMHead, temperature: Tensor) -> Tensor:
     """``[N, 4]`` statistics of ``softmax(l / T)``, a chunk of the vocabulary's logits at a time."""
     vocab_size = heads.config.vocab_size if callable(lm_head) else lm_head.shape[0]
-    size = chunk_size(len(hidden), vocab_size or 131_072, hidden.device)
+    size = chunk_size(len(hidden), vocab_size, hidden.device)
     found = [temperature.new_zeros(0, 4)]
     for start in range(0, len(hidden), size):
         own = hidden[start : start + size]

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from autodeco.heads import DecodingHeads
 
-_IGNORED = -100
+# Labels of positions without a target, as in PyTorch and Transformers.
+IGNORED = -100
 
 
 def prompt_of(labels: Tensor) -> Tensor:
@@ -22,7 +23,7 @@ def prompt_of(labels: Tensor) -> Tensor:
         ``[B, S]``, true before each row's first label: what ``generate`` was given to make the completion. Padding on
         the left counts as prompt here, as labels do not tell it apart.
     """
-    return (labels != _IGNORED).cumsum(-1) == 0
+    return (labels != IGNORED).cumsum(-1) == 0
 
 
 def summary_of(

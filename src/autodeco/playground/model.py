@@ -16,7 +16,7 @@ from autodeco.errors import ConfigError, DataError
 from autodeco.playground import export
 from autodeco.playground.request import Request, Way
 from autodeco.rollouts.sampler import encode
-from autodeco.serving.load import load_model_and_tokenizer, load_tokenizer
+from autodeco.serving.load import context_length, load_model_and_tokenizer, load_tokenizer
 from autodeco.steering import steering
 from autodeco.strategies import get_strategy
 from autodeco.trace.format import Trace
@@ -104,7 +104,7 @@ class LocalModel:
                 f"The model's chat template refuses this conversation ({error}). Some know no system message: leave it "
                 f"empty."
             ) from None
-        context: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        context = context_length(self._model)
         if context is None:
             return request
         if count >= context:

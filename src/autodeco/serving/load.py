@@ -33,6 +33,12 @@ def load_model_and_tokenizer(
     return model, load_tokenizer(base_model or source)
 
 
+def context_length(model: Any) -> int | None:
+    """Tokens that a loaded model reads at most, prompt and answer together; ``None`` if its configuration has none."""
+    found: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return found
+
+
 def load_tokenizer(model: str) -> Any:
     """The tokenizer of a model: folder, hub id, ``smollm2-135m``.
 

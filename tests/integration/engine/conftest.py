@@ -18,6 +18,18 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_CPU_NUM_OF_RESERVED_CPU", "0")
 
 
+def saved_with_heads(base: Any, tokenizer: Any, folder: Path) -> AutoDecoForCausalLM:
+    """Saves a base in ``folder/base``; new heads on it whose T and P differ from token to token."""
+    base.save_pretrained(folder / "base")
+    tokenizer.save_pretrained(folder / "base")
+    model = AutoDecoForCausalLM.from_base(str(folder / "base"), dtype="float32")
+    with torch.no_grad():
+        for parameter in model.decoding_heads.parameters():
+            parameter.mul_(1.5)
+        model.decoding_heads.top_p_head.mlp[2].bias.fill_(1.5)
+    return model
+
+
 @pytest.fixture(scope="session")
 def tiny_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One tiny model in every layout: numbers only. vLLM on CPUs needs attention heads of at least 32."""
@@ -27,14 +39,9 @@ def tiny_checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
     torch.manual_seed(0)
     tokenizer = byte_tokenizer()
     base = tiny_llama(vocab_size=len(tokenizer), hidden_size=128, intermediate_size=128, head_dim=32)
-    base.save_pretrained(folder / "base")
-    tokenizer.save_pretrained(folder / "base")
-    model = AutoDecoForCausalLM.from_base(str(folder / "base"), dtype="float32")
+    model = saved_with_heads(base, tokenizer, folder)
     with torch.no_grad():
-        for parameter in model.decoding_heads.parameters():
-            parameter.mul_(1.5)
         model.decoding_heads.temp_head.mlp[2].bias.fill_(0.5)
-        model.decoding_heads.top_p_head.mlp[2].bias.fill_(1.5)
     model.save_pretrained(folder / "heads")
     merge(None, folder / "heads", folder / "merged")
     convert(folder / "heads", folder / "released", "released-full")

@@ -8,10 +8,8 @@ pytest.importorskip("vllm", reason="vLLM is not installed here: make test-vllm r
 import torch
 import transformers
 from tests.conftest import byte_tokenizer
-from tests.integration.engine.conftest import apart, assert_parity, prompt_ids, start_engine, stop
+from tests.integration.engine.conftest import apart, assert_parity, prompt_ids, saved_with_heads, start_engine, stop
 from vllm import SamplingParams
-
-from autodeco import AutoDecoForCausalLM
 
 SIZES = {
     "hidden_size": 128,
@@ -50,13 +48,7 @@ def test_parity_with_transformers(architecture, tmp_path):
     made = getattr(transformers, f"{architecture}ForCausalLM")(
         config(**SIZES, vocab_size=len(tokenizer), **ARCHITECTURES[architecture])
     )
-    made.save_pretrained(tmp_path / "base")
-    tokenizer.save_pretrained(tmp_path / "base")
-    model = AutoDecoForCausalLM.from_base(str(tmp_path / "base"), dtype="float32")
-    with torch.no_grad():
-        for parameter in model.decoding_heads.parameters():
-            parameter.mul_(1.5)
-        model.decoding_heads.top_p_head.mlp[2].bias.fill_(1.5)
+    model = saved_with_heads(made, tokenizer, tmp_path)
     model.save_pretrained(tmp_path / "heads")
 
     engine = start_engine(tmp_path / "base", **apart(tmp_path / "heads", f"{architecture}ForCausalLM"))
