@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 START_SECONDS = 300
-KEY = {"Authorization": "Bearer secret"}
+API_KEY = "secret"
+KEY = {"Authorization": f"Bearer {API_KEY}"}
 
 
 def free_port() -> int:
@@ -24,12 +25,12 @@ def free_port() -> int:
 
 
 def started(model: Path, flags: list[str], log: Path, **environment: str) -> tuple[str, subprocess.Popen[bytes], Path]:
-    """Starts a server with the API key ``secret`` on a free port; returns when it answers, with its URL."""
+    """Starts a server with :data:`API_KEY` on a free port; returns when it answers, with its URL."""
     port = free_port()
     command = [sys.executable, "-c", "from autodeco.cli import main; main()", "serve", str(model)]
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*command, "--port", str(port), "--api-key", "secret", *flags],
+            [*command, "--port", str(port), "--api-key", API_KEY, *flags],
             env={**os.environ, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 
 import pytest
 
 pytest.importorskip("vllm", reason="vLLM is not installed here: make test-vllm runs this in vLLM's own environment")
 import httpx
-from tests.integration.servers import KEY, started
+from tests.integration.servers import API_KEY, KEY, started
+
+from autodeco.playground.draw import draw
+from autodeco.playground.request import Request, Way
+from autodeco.playground.server import ServerModel
 
 FLAGS = ["--dtype", "float32", "--max-model-len", "256", "--enforce-eager"]
 FLAGS += ["--kv-cache-memory-bytes", str(1 << 27), "--max-num-batched-tokens", "256"]
@@ -86,6 +91,16 @@ def test_a_trace_where_the_worker_has_no_process_of_its_own(tiny_checkpoints, tm
 def test_bad_requests_are_refused_and_the_server_goes_on(server, options, status):
     assert complete(server[0], **options).status_code == status
     assert complete(server[0]).status_code == 200
+
+
+def test_the_playground_answers_with_it(server):
+    model = ServerModel.connect(server[0], api_key=API_KEY)
+    request = Request("hi", [Way("autodeco"), Way("default"), Way("greedy")], max_new_tokens=6, seed=1)
+    *_, answers = draw(model, model.fit(request), threading.Event())
+    assert all(1 <= len(answer.trace.tokens) <= 6 for answer in answers)
+    heads, default, _ = (answer.trace.tokens for answer in answers)
+    assert all(0 < token.temperature < 2 and 0 < token.top_p < 1 for token in heads)
+    assert all(token.temperature == token.top_p == 1 for token in default)
 
 
 def test_without_the_key_nothing_is_served(server):
