@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from autodeco.control import Target, load_commands
-from autodeco.control.groups import GroupDataset, asked_of, collate_groups, group_rows
+from autodeco.control.groups import GroupDataset, asked_of, collate_groups, group_rows, sampled_labels
 from autodeco.control.versions import Versions
 from autodeco.errors import DataError
 from autodeco.training.batches import RowDataset
@@ -94,3 +94,20 @@ def test_batches_say_what_each_row_is_asked_for(group):
         for head in ("temperature", "top_p"):
             expected = float("nan") if target.value(head) is None else target.value(head)
             torch.testing.assert_close(getattr(asked, head)[row], torch.tensor(expected), equal_nan=True)
+
+
+def test_sampled_tokens_are_the_same_in_all_rows_of_a_group():
+    labels = torch.full((5, 12), -100)
+    for row, (start, length) in enumerate([(2, 6), (5, 6), (1, 6), (3, 2), (4, 2)]):  # two groups, of 6 tokens and 2
+        labels[row, start : start + length] = torch.arange(length)
+    batch = {"labels": labels, "group": torch.tensor([0, 0, 0, 1, 1])}
+    drawn = []
+    for seed in range(200):
+        sampled = sampled_labels(batch, 3, torch.Generator().manual_seed(seed))
+        kept = [row[row != -100].tolist() for row in sampled]
+        assert kept[0] == kept[1] == kept[2]
+        assert len(kept[0]) == 3
+        assert kept[3] == kept[4] == [0, 1]
+        assert torch.equal(sampled[sampled != -100], labels[sampled != -100])
+        drawn += kept[0]
+    assert min(drawn.count(token) for token in range(6)) > 60  # 100 expected of each

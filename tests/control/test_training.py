@@ -62,6 +62,7 @@ def test_the_ranking_loss_falls(settings):
 
 
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(settings, tmp_path, monkeypatch):
+    settings = {**settings, "sampled_tokens": 3}
     whole = run(settings, output=tmp_path / "whole")
     interrupt(monkeypatch, settings)
     resumed = run(settings)
@@ -86,8 +87,8 @@ def test_from_the_store_as_by_streaming(settings, tmp_path):
 
 
 def test_heads_that_see_the_prompt_learn_commands_from_the_store_as_by_streaming(settings, tmp_path, heads):
-    options = {"heads": heads, "prompt_summary": True, "easy_token_masking": 0.0, "eval_data": settings["data"],
-               "eval_steps": 3}  # fmt: skip
+    options = {"heads": heads, "prompt_summary": True, "easy_token_masking": 0.0, "sampled_tokens": 3,
+               "eval_data": settings["data"], "eval_steps": 3}  # fmt: skip
     logs = [run(settings, output=tmp_path / store, hidden_state_store=store, **options).log for store in ("on", "off")]
     losses = [[entry["loss"] for entry in log if "loss" in entry] for log in logs]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)

@@ -39,6 +39,12 @@ class ControlConfig(TrainingConfig):
         description="where commands are obeyed; elsewhere, and in quoted text, they are trained to change nothing",
     )
     completion_tokens: int = Field(128, ge=1, description="tokens of each completion that are used; the rest is cut")
+    sampled_tokens: int = Field(
+        24,
+        ge=0,
+        description="tokens of each completion that a step's losses look at, drawn anew at every step and the same in "
+        "all versions of a prompt; 0: all. Statistics for P are a pass over the vocabulary for each",
+    )
 
     steer: list[Literal["temperature", "top_p"]] = Field(
         ["temperature", "top_p"], min_length=1, description="heads that commands move"

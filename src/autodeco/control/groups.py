@@ -16,6 +16,7 @@ from autodeco.control.target import Target
 from autodeco.control.versions import Versions
 from autodeco.errors import ConfigError, DataError
 from autodeco.objectives.control import CommandedRows
+from autodeco.objectives.prompt import IGNORED
 from autodeco.rollouts.sample import batch_seed
 from autodeco.rollouts.sampler import encode
 from autodeco.training.rows import Row
@@ -190,3 +191,26 @@ def collate_groups(
 def asked_of(batch: dict[str, Tensor]) -> CommandedRows:
     """What a batch of :func:`collate_groups` says of its rows."""
     return CommandedRows(**{name: batch[name] for name in _ASKED})
+
+
+def sampled_labels(batch: dict[str, Tensor], tokens: int, generator: torch.Generator) -> Tensor:
+    """Labels of so many tokens of each completion, drawn at random; -100 at the others.
+
+    The same tokens in every row of a group: what a command does is the difference between its rows at a token.
+
+    Args:
+        batch: of :func:`collate_groups`.
+        tokens: how many; shorter completions are whole.
+        generator: of the draw.
+
+    Returns:
+        ``[B, S]``.
+    """
+    labels, group = batch["labels"], batch["group"]
+    given = labels != IGNORED
+    place = (given.cumsum(-1) - 1).clamp(min=0)  # within its completion
+    lengths = given.sum(-1)
+    draws = torch.rand(int(group.max()) + 1, int(lengths.max()), generator=generator).to(labels.device)[group]
+    draws[torch.arange(draws.shape[1], device=labels.device) >= lengths.unsqueeze(-1)] = 1.0
+    is_drawn = draws.argsort(-1).argsort(-1) < tokens
+    return labels.masked_fill(~(given & is_drawn.gather(-1, place)), IGNORED)

@@ -13,9 +13,10 @@ from autodeco.checkpoint.adapter import adapter_disabled, adapter_parameters, se
 from autodeco.checkpoint.adapter_files import find_adapter
 from autodeco.checkpoint.heads import find_heads
 from autodeco.checkpoint.source import Source
-from autodeco.control.groups import asked_of
+from autodeco.control.groups import asked_of, sampled_labels
 from autodeco.errors import CheckpointError
 from autodeco.objectives.control import ControlWeights, control
+from autodeco.objectives.prompt import prompt_of
 from autodeco.training.trainer import AutoDecoTrainer, Objective
 
 
@@ -24,12 +25,14 @@ class ControlTrainer(AutoDecoTrainer):
 
     Args:
         weights: of the losses.
+        sampled_tokens: how many tokens of each completion a step looks at; 0 for all.
         **kwargs: of :class:`AutoDecoTrainer`; its ``objective`` is for uncommanded rows.
     """
 
-    def __init__(self, *, weights: ControlWeights, **kwargs: Any) -> None:
+    def __init__(self, *, weights: ControlWeights, sampled_tokens: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._weights = weights
+        self._sampled_tokens = sampled_tokens
         # A resumed run loads its checkpoint later, so these are the starting heads then, too.
         self._starting_heads = copy.deepcopy(self._autodeco_model.decoding_heads).requires_grad_(False)
 
@@ -41,6 +44,16 @@ class ControlTrainer(AutoDecoTrainer):
             decoding=self._objective,
             starting_heads=self._starting_heads,
         )
+
+    def _sampled(self, inputs: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        if not self._sampled_tokens:
+            return inputs
+        sampled = {**inputs, "labels": sampled_labels(inputs, self._sampled_tokens, generator)}
+        if self._autodeco_model.autodeco_config.prompt_summary:
+            # The first label that is left does not say where the prompt ends.
+            prompt = prompt_of(inputs["labels"])
+            sampled["prompt_mask"] = prompt & inputs["attention_mask"].bool() if "attention_mask" in inputs else prompt
+        return sampled
 
 
 class AdapterControlTrainer(ControlTrainer):

@@ -48,13 +48,15 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
         Raises:
             TrainingError: the loss is not finite; the optimiser has not taken a step with it.
         """
-        labels = inputs["labels"]
-        draws = self._easy_token_draws(labels) if model.training else None
+        draws = None
+        if model.training:
+            generator = self._generator()
+            inputs = self._sampled(inputs, generator)
+            draws = _easy_token_draws(inputs["labels"], generator)
         # Through the (possibly wrapped) model's forward, so that gradients are synchronised across devices.
-        names = ("hidden_states", "input_ids", "attention_mask", "row_weights")
+        names = ("hidden_states", "input_ids", "attention_mask", "labels", "row_weights", "prompt_mask")
         given = {name: inputs[name] for name in names if name in inputs}
-        objective = self._objective_of(inputs)
-        output = model(**given, labels=labels, objective=objective, easy_token_draws=draws)
+        output = model(**given, objective=self._objective_of(inputs), easy_token_draws=draws)
         if not torch.isfinite(output.loss):
             raise TrainingError(self._not_finite(output.objective, inputs["row"]))
         if model.training:
@@ -64,6 +66,10 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
     def _objective_of(self, inputs: dict[str, Tensor]) -> Objective:
         """The objective of one micro-batch; subclasses bind what else their batches hold."""
         return self._objective
+
+    def _sampled(self, inputs: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """What a training step sees of a micro-batch; subclasses draw a part of it."""
+        return inputs
 
     def prediction_step(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> tuple[Tensor, None, None]:
         """Evaluation loss: no easy-token masking, so that it does not vary by chance."""
@@ -77,8 +83,8 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
             logs = {**logs, **self._mean_metrics()}
         super().log(logs, *args, **kwargs)
 
-    def _easy_token_draws(self, labels: Tensor) -> Tensor:
-        """Uniform draws ``[B, S-1]`` from a generator of their own.
+    def _generator(self) -> torch.Generator:
+        """The generator of a micro-step's own draws.
 
         Seeded by seed, device and step, so that a resumed run draws what an uninterrupted one would have drawn.
         """
@@ -86,8 +92,7 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
         micro_step = micro_step + 1 if step == self.state.global_step else 0
         self._draws_made = (self.state.global_step, micro_step)
         seed = hash((self.args.seed, self.args.process_index, self.state.global_step, micro_step)) % 2**63
-        generator = torch.Generator().manual_seed(seed)
-        return torch.rand(labels.shape[0], labels.shape[1] - 1, generator=generator).to(labels.device)
+        return torch.Generator().manual_seed(seed)
 
     def _keep_metrics(self, output: Any, inputs: dict[str, Tensor]) -> None:
         objective: ObjectiveOutput = output.objective
@@ -154,6 +159,11 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
     def _autodeco_model(self) -> AutoDecoForCausalLM:
         model: AutoDecoForCausalLM = self.accelerator.unwrap_model(self.model)
         return model
+
+
+def _easy_token_draws(labels: Tensor, generator: torch.Generator) -> Tensor:
+    """Uniform draws ``[B, S-1]``."""
+    return torch.rand(labels.shape[0], labels.shape[1] - 1, generator=generator).to(labels.device)
 
 
 def _label_count(labels: Tensor) -> Tensor:
