@@ -1,0 +1,37 @@
+"""Pass@1 of each pair of heads, and AutoDeco less its own mean, its own values shuffled, default and the first pair.
+
+python benchmarks/adaptivity/heads_compared.py benchmarks/results/adaptivity/smollm2/eval*
+"""
+
+from __future__ import annotations
+
+import sys
+
+import pandas as pd
+
+from autodeco.evaluation.comparison import compare
+from autodeco.evaluation.results import read_results
+
+
+def main(folders: list[str]) -> None:
+    rows = pd.concat([read_results([folder]) for folder in folders], ignore_index=True)
+    heads = list(dict.fromkeys(rows["model"]))
+    kind = rows["strategy"].str.split(":").str[0]
+    rows = rows[kind.isin(["default", "autodeco", "mean-shift", "shuffled"])].copy()
+    # All as strategies of one model: the base is the same, and so are problems and seeds.
+    rows["strategy"] = rows["model"].where(kind != "default", "") + " " + kind
+    rows["model"] = "one"
+    for model in heads:
+        autodeco = f"{model} autodeco"
+        print(f"{model}: {rows[rows['strategy'] == autodeco]['correct'].mean():.1%}")
+        for other in (f"{model} mean-shift", f"{model} shuffled", " default", f"{heads[0]} autodeco"):
+            if other != autodeco and (rows["strategy"] == other).any():
+                found = compare(rows, autodeco, other)
+                print(
+                    f"  less {other.strip():24}{100 * found.difference:+5.1f} ({100 * found.low:+.1f} to "
+                    f"{100 * found.high:+.1f}), p = {found.p_value:.3f}, {found.problems:,} problems"
+                )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
