@@ -1,0 +1,52 @@
+"""What each step towards control that does what it says buys: one row for each ``autodeco control eval``.
+
+python benchmarks/control/steps.py benchmarks/results/control/smollm2/*
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+COLUMNS = (
+    "heads",
+    *(f"{head} {level}, %" for head in ("T", "P") for level in ("low", "high")),
+    "error of T",
+    "T under «no randomness»",
+    "T moved by look-alikes",
+)
+
+
+def main(folders: list[str]) -> None:
+    for cells in (COLUMNS, ["---"] * len(COLUMNS), *map(_row, folders)):
+        print(f"| {' | '.join(cells)} |")
+
+
+def _row(folder: str) -> list[str]:
+    results = json.loads((Path(folder) / "control.json").read_text())
+    sampled, same_text = (
+        {one["condition"]: one for one in results[name]} for name in ("conditions", "same_completion")
+    )
+    of_values = {(one["subkind"], one["head"]): one for one in results["absolute"]}
+    return [
+        Path(folder).name,
+        *(
+            _estimate(sampled[level]["consistent"][head], 100, 0)
+            for head in ("temperature", "top_p")
+            for level in ("low", "high")
+        ),
+        _estimate(of_values["all", "temperature"]["error"]),
+        _estimate(of_values["no-randomness", "temperature"]["mean"]),
+        _estimate(same_text["look-alike"]["distance"]["temperature"]),
+    ]
+
+
+def _estimate(found: dict[str, Any], scale: float = 1, digits: int = 2) -> str:
+    value, low, high = (f"{scale * found[name]:.{digits}f}" for name in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
