@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 WORDS = ["Once", " upon", " a", " time", "."]  # of scripted models
 PATIENCE = 120_000  # milliseconds; a busy machine is not a mistake
-expect.set_options()
+expect.set_options(timeout=PATIENCE)
 
 
 def ask(page, prompt="Say it."):
