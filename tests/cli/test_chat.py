@@ -109,6 +109,7 @@ def terminal(heads):
         one.close()
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_stops_the_answer_and_not_the_program(terminal, tmp_path):
     chat = terminal("--max-new-tokens", "4000")
     chat.until("you> ")

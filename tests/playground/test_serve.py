@@ -50,6 +50,7 @@ def test_a_private_folder_that_goes(monkeypatch):
     assert os.environ["GRADIO_TEMP_DIR"] == "before"
 
 
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_nothing_stays_when_it_is_ended(tmp_path, how):
     run = write_log(tmp_path / "run", [log_line(1, 1.0, 0.5)])
@@ -61,8 +62,6 @@ def test_nothing_stays_when_it_is_ended(tmp_path, how):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        # Tests that run in the background of a shell have SIGINT ignored, and what they start inherits that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             next(line for line in process.stderr if re.search(r"http://\S+", line))

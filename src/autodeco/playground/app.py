@@ -22,6 +22,9 @@ from autodeco.trace.page import MAX_RUNS
 _SECONDS_BETWEEN_UPDATES = 0.15
 _EXAMPLE_COMMAND = "Please ensure that the diversity of your output is low."
 _AS_TRAINED, _FIXED = "as trained", "fixed"
+# For an accordion with fields in it. Where ``open`` is False itself, Gradio 6.31 renders them when it is opened, and a
+# frame later sets them to their first values: what is typed by then is lost. Where it is merely false, they are there.
+_CLOSED_BUT_RENDERED = 0
 
 # What changes while answers are drawn: status, answers, Python, files.
 Update = tuple[str, Any, Any, Any]
@@ -99,7 +102,7 @@ class _Decoding:
         with gr.Row():
             longest = gr.Number(256, label="Longest answer", precision=0, minimum=1, min_width=90)
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=90)
-        with gr.Accordion("System message and steering", open=False):
+        with gr.Accordion("System message and steering", open=_CLOSED_BUT_RENDERED):
             system = gr.Textbox("", label="System message", lines=2, max_lines=6)
             command = gr.Textbox(
                 "",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.playground.models import tiny_model
 
 from autodeco.trace.page import write_page
 
@@ -28,6 +30,14 @@ def chromium() -> Iterator[Any]:
         browser.close()
 
 
+def _watch(context: Any, complaints: list[str], is_own: Callable[[str], bool]) -> None:
+    """Notes what its pages log, what they show as a dialog, and what they ask of an address that is not their own."""
+    context.on("console", lambda message: complaints.append(f"console: {message.text}"))
+    context.on("weberror", lambda error: complaints.append(f"error: {error.error}"))
+    context.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    context.on("request", lambda request: is_own(request.url) or complaints.append(f"asks {request.url}"))
+
+
 @pytest.fixture
 def opened(chromium, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Opens traces as a page. Whatever the browser complains about, asks for or shows as a dialog fails the test."""
@@ -39,15 +49,54 @@ def opened(chromium, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         write_page(path, traces)
         context = chromium.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
+        _watch(context, complaints, path.as_uri().__eq__)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda request: request.url != path.as_uri() and complaints.append(f"asks {request.url}"))
         page.goto(path.as_uri())
         return page
 
     yield open_page
     for context in contexts:
         context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="module")
+def local_model() -> Any:
+    """For the playground: it decodes, and is loaded once."""
+    return tiny_model()
+
+
+@pytest.fixture
+def visited(chromium) -> Iterator[Callable[..., Any]]:
+    """Serves a playground and opens it. Whatever its page complains about, asks of others or shows fails the test.
+
+    A page that is left while an answer comes complains of that: Gradio closes its own connection then, and reports
+    it as broken. To open a playground again, open a second page in the first one's context.
+    """
+    pytest.importorskip("gradio", reason="Gradio is not installed (extra 'playground')")
+    from tests.integration.browser.playground_actions import PATIENCE
+
+    from autodeco.playground.gradio_server import build, start
+    from autodeco.playground.serve import private_folder
+
+    complaints: list[str] = []
+    pages, contexts = [], []
+
+    def visit(model: Any, report: Any = None, *, width: int = 1280, height: int = 900, **options: Any) -> Any:
+        pages.append(build(model, report, folder.enter_context(private_folder())))
+        _, url, _ = start(pages[-1], "127.0.0.1", None)
+        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        _watch(context, complaints, lambda asked: asked.startswith((url, "data:", "blob:", "about:")))
+        page = context.new_page()
+        page.goto(url)
+        return page
+
+    with ExitStack() as folder:
+        yield visit
+        for context in contexts:
+            context.close()
+        for page in pages:
+            page.close(verbose=False)
     assert complaints == []

@@ -361,6 +361,7 @@ def test_many_at_once_from_threads():
     assert [outcome.stdout for outcome in outcomes] == [f"{n}\n" for n in range(12)]
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_it_at_once():
     timer = threading.Timer(1, signal.raise_signal, [signal.SIGINT])
     timer.start()
