@@ -65,6 +65,11 @@ class ControlConfig(TrainingConfig):
     lora_targets: Literal["all-linear"] | list[str] = Field(
         "all-linear", description="adapted layers, by the last parts of their names; all-linear: all but lm_head"
     )
+    lora_layers: int = Field(
+        0,
+        ge=0,
+        description="adapt so many of the last layers alone, and run those below once over each row; 0: all layers",
+    )
     lora_learning_rate: float = Field(1e-4, gt=0, le=1, description="peak learning rate of the adapter")
     base_weight: float = Field(
         10.0, ge=0, description="weight of keeping the adapted base's token distribution at the frozen base's"
@@ -102,6 +107,12 @@ class ControlConfig(TrainingConfig):
                 "lora_rank trains an adapter on the base, whose hidden states change at every step: hidden_state_store "
                 "must be off"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_an_adapter_to_limit(self) -> ControlConfig:
+        if self.lora_layers and not self.lora_rank:
+            raise ValueError("lora_layers says where the adapter of lora_rank is, and lora_rank is 0: there is none")
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from autodeco.checkpoint.adapter_files import find_adapter
 from autodeco.checkpoint.heads import find_heads
 from autodeco.checkpoint.source import Source
 from autodeco.control.groups import asked_of, sampled_labels
+from autodeco.control.upper_layers import UpperLayers
 from autodeco.errors import CheckpointError
 from autodeco.objectives.control import ControlWeights, control
 from autodeco.objectives.prompt import prompt_of
@@ -59,16 +60,27 @@ class ControlTrainer(AutoDecoTrainer):
 class AdapterControlTrainer(ControlTrainer):
     """Trains the LoRA adapter on the base, too. The base runs twice a step, with the adapter and without it.
 
+    With ``upper_layers`` a step runs the last layers once, and the whole base over rows that it has not seen before.
+
     Args:
         adapter_learning_rate: peak learning rate of the adapter; its schedule is that of the heads.
+        upper_layers: the layers that it is on, if these are the last alone.
         **kwargs: of :class:`ControlTrainer`; the model's base has an adapter.
     """
 
-    def __init__(self, *, adapter_learning_rate: float, **kwargs: Any) -> None:
+    def __init__(self, *, adapter_learning_rate: float, upper_layers: UpperLayers | None = None, **kwargs: Any) -> None:
         for parameter in adapter_parameters(kwargs["model"]):
             parameter.requires_grad_(True)
         super().__init__(**kwargs)
         self._adapter_learning_rate = adapter_learning_rate
+        self._upper_layers = upper_layers
+
+    def compute_loss(self, model: Any, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+        """As of the class above, on hidden states of the last layers alone where the adapter is on these."""
+        if self._upper_layers is not None and model.training:  # what it keeps is of the training rows
+            own, base = self._upper_layers(inputs)
+            inputs = {**inputs, "hidden_states": own, "base_hidden_states": base}
+        return super().compute_loss(model, inputs, *args, **kwargs)
 
     def create_optimizer(self, model: Any = None) -> Any:
         """Transformers' own optimiser, with the adapter's weights in groups of their own learning rate."""
@@ -83,9 +95,11 @@ class AdapterControlTrainer(ControlTrainer):
         return optimizer
 
     def _objective_of(self, inputs: dict[str, Tensor]) -> Objective:
-        # Before the pass with the adapter, whose graph must not see it switched off.
-        with torch.no_grad(), adapter_disabled(self._autodeco_model):
-            base = self._autodeco_model.lm_head_inputs(inputs["input_ids"], inputs["attention_mask"])
+        base = inputs.get("base_hidden_states")
+        if base is None:
+            # Before the pass with the adapter, whose graph must not see it switched off.
+            with torch.no_grad(), adapter_disabled(self._autodeco_model):
+                base = self._autodeco_model.lm_head_inputs(inputs["input_ids"], inputs["attention_mask"])
         return functools.partial(super()._objective_of(inputs), base_hidden_states=base)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:

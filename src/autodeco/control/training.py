@@ -7,11 +7,14 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
+
 from autodeco.checkpoint.adapter import add_adapter, require_peft
 from autodeco.control.commands import Command, digest, load_commands
 from autodeco.control.config import ControlConfig
 from autodeco.control.groups import GroupDataset, GroupedData, collate_groups, group_rows
 from autodeco.control.trainer import AdapterControlTrainer, ControlTrainer
+from autodeco.control.upper_layers import UpperLayers, targets_in
 from autodeco.control.versions import Versions
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.training.batches import RowDataset
@@ -19,6 +22,7 @@ from autodeco.training.hidden_states import HiddenStateStore, StoredDataset
 from autodeco.training.rows import read_rows
 from autodeco.training.run import collate_rows, load_tokenizer, pad_token_id, train_on, trainer_arguments
 from autodeco.training.run_folder import TrainingResult, finished_result, is_finished
+from autodeco.training.tokenize import TokenizedData
 
 logger = logging.getLogger(__name__)
 
@@ -65,11 +69,18 @@ def train_control(
             "data_collator": collator,
         }
         if config.lora_rank:
-            return AdapterControlTrainer(adapter_learning_rate=config.lora_learning_rate, **arguments)
+            return AdapterControlTrainer(
+                adapter_learning_rate=config.lora_learning_rate,
+                upper_layers=_upper_layers(config, model, data.tokens) if config.lora_layers else None,
+                **arguments,
+            )
         return ControlTrainer(**arguments)
 
     def adapt(base: Any) -> None:
-        add_adapter(base, rank=config.lora_rank, alpha=config.lora_alpha, targets=config.lora_targets)
+        targets = config.lora_targets
+        if config.lora_layers:
+            targets = targets_in(base, targets, config.lora_layers)
+        add_adapter(base, rank=config.lora_rank, alpha=config.lora_alpha, targets=targets)
 
     return train_on(
         config,
@@ -83,6 +94,13 @@ def train_control(
         prompts=len(data.groups),
         commands=digest(commands),
     )
+
+
+def _upper_layers(config: ControlConfig, model: AutoDecoForCausalLM, data: TokenizedData) -> UpperLayers:
+    lengths = [len(row.input_ids) for row in data.rows]
+    upper_layers = UpperLayers(model, config.lora_layers, lengths, config.output)
+    upper_layers.check(torch.tensor(data.rows[0].input_ids, device=model.device))
+    return upper_layers
 
 
 def _grouped(
