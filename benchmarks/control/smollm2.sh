@@ -1,18 +1,42 @@
 #!/usr/bin/env bash
-# Decoding commands on SmolLM2-135M-Instruct with a frozen base: Table 4's measurement before and after training.
-# Run from the repository after benchmarks/adaptivity/smollm2.sh, whose heads it starts from; stop and run again at will.
+# Decoding commands on SmolLM2-135M-Instruct: heads on the frozen base, heads that see the prompt, heads with a LoRA
+# adapter, and each measured on unseen prompts and phrasings. About three hours on two cores; stop and run again at will.
+# Run from the repository after benchmarks/adaptivity/smollm2.sh, whose heads it starts from.
+# Environments other than those of `make install` and `make vllm`: AUTODECO=…/bin/autodeco ENGINE=…/bin/autodeco.
 set -euo pipefail
 runs=runs/control/smollm2
 autodeco=${AUTODECO:-.venv/bin/autodeco}
 engine=${ENGINE:-.venv-vllm/bin/autodeco}
 # Heads on their way at the published rate: T and P near the middle of their ranges leave room for commands both ways.
 # Heads trained to the end have P = 1, where no command can raise it.
-heads=runs/adaptivity/smollm2/heads/published-rate
+start=runs/adaptivity/smollm2/heads/published-rate
 mkdir -p "$runs"
 
 $engine rollout --model smollm2-135m --task open-prompts --split train --problems 100 --samples 2 --max-new-tokens 96 \
   --dtype float32 --engine vllm --seed 1 --output "$runs/open"
-$autodeco control train --model smollm2-135m --data "$runs/open/all.jsonl" --heads "$heads" --max-steps 400 --seed 1 \
-  --set dtype=float32 --output "$runs/heads"
-$autodeco control eval "$heads" --dtype float32 --output "$runs/before" --seed 1
-$autodeco control eval "$runs/heads" --dtype float32 --output "$runs/after" --seed 1
+
+train() { # name, steps, settings of autodeco control train
+  local name=$1 steps=$2
+  shift 2
+  $autodeco control train --model smollm2-135m --data "$runs/open/all.jsonl" --heads "$start" --max-steps "$steps" \
+    --seed 1 --set dtype=float32 --set gradient_accumulation=1 --set warmup_steps=10 --output "$runs/$name" "$@"
+}
+# The same data and steps for heads that do not see the prompt and for heads that do.
+train frozen 600 --set save_steps=100 --set keep_weight=1
+train summary 600 --set save_steps=100 --set keep_weight=1 --set prompt_summary=true
+# More phrasings of each prompt and more steps.
+short=(--set keep_weight=3 --set hold_weight=3 --set completion_tokens=32 --set sampled_tokens=16)
+train summary-more 1600 "${short[@]}" --set save_steps=200 --set prompt_summary=true \
+  --set 'commands_per_prompt={low: 2, high: 2, graded: 1, absolute: 3, lookalike: 1, ignored: 2}'
+train lora 500 "${short[@]}" --set save_steps=25 --learning-rate 3e-4 --set lora_rank=8 --set lora_layers=6 \
+  --set lora_learning_rate=2e-3
+
+measure() { # name, heads, engine's command and name
+  $3 control eval "$2" --engine "$4" --dtype float32 --max-new-tokens 64 --seed 1 --output "$runs/eval/$1"
+}
+measure before "$start" "$engine" vllm
+measure frozen "$runs/frozen" "$engine" vllm
+measure lora "$runs/lora" "$engine" vllm
+measure summary "$runs/summary" "$autodeco" transformers
+measure summary-more "$runs/summary-more" "$autodeco" transformers
+${PYTHON:-.venv/bin/python} benchmarks/control/steps.py "$runs"/eval/{before,frozen,summary,summary-more,lora}
