@@ -21,22 +21,23 @@ train() { # name, steps, settings of autodeco control train
   $autodeco control train --model smollm2-135m --data "$runs/open/all.jsonl" --heads "$start" --max-steps "$steps" \
     --seed 1 --set dtype=float32 --set gradient_accumulation=1 --set warmup_steps=10 --output "$runs/$name" "$@"
 }
-# The same data and steps for heads that do not see the prompt and for heads that do.
-train frozen 600 --set save_steps=100 --set keep_weight=1
-train summary 600 --set save_steps=100 --set keep_weight=1 --set prompt_summary=true
-# More phrasings of each prompt and more steps.
-short=(--set keep_weight=3 --set hold_weight=3 --set completion_tokens=32 --set sampled_tokens=16)
-train summary-more 1600 "${short[@]}" --set save_steps=200 --set prompt_summary=true \
-  --set 'commands_per_prompt={low: 2, high: 2, graded: 1, absolute: 3, lookalike: 1, ignored: 2}'
-train lora 500 "${short[@]}" --set save_steps=25 --learning-rate 3e-4 --set lora_rank=8 --set lora_layers=6 \
-  --set lora_learning_rate=2e-3
+# The same data and steps for heads that do not see the prompt and for heads that do; then more steps.
+weak=(--set keep_weight=1 --set hold_weight=1)
+train frozen 600 "${weak[@]}" --set save_steps=100
+train summary 600 "${weak[@]}" --set save_steps=100 --set prompt_summary=true --set "hidden_state_folder=$runs/prompts"
+train summary-more 2000 --set save_steps=200 --set prompt_summary=true --set "hidden_state_folder=$runs/prompts"
+train lora 350 --set save_steps=25 --set completion_tokens=32 --set sampled_tokens=16 \
+  --set lora_rank=8 --set lora_layers=6 --set lora_learning_rate=5e-3
 
-measure() { # name, heads, engine's command and name
-  $3 control eval "$2" --engine "$4" --dtype float32 --max-new-tokens 64 --seed 1 --output "$runs/eval/$1"
+measure() { # name, heads, engine's command and name, conditions
+  local name=$1 heads=$2 command=$3 engine_name=$4
+  shift 4
+  $command control eval "$heads" --engine "$engine_name" --dtype float32 --max-new-tokens 64 --seed 1 \
+    --output "$runs/eval/$name" "$@"
 }
-measure before "$start" "$engine" vllm
-measure frozen "$runs/frozen" "$engine" vllm
-measure lora "$runs/lora" "$engine" vllm
-measure summary "$runs/summary" "$autodeco" transformers
+main=(--condition "none again" --condition low --condition high --condition absolute --condition look-alike)
 measure summary-more "$runs/summary-more" "$autodeco" transformers
-${PYTHON:-.venv/bin/python} benchmarks/control/steps.py "$runs"/eval/{before,frozen,summary,summary-more,lora}
+measure before "$start" "$engine" vllm "${main[@]}"
+measure frozen "$runs/frozen" "$engine" vllm "${main[@]}"
+measure lora "$runs/lora" "$engine" vllm "${main[@]}"
+${PYTHON:-.venv/bin/python} benchmarks/control/steps.py "$runs"/eval/{before,frozen,summary-more,lora}

@@ -112,7 +112,7 @@ def heads(tmp_path, base_folder):
 def test_trained_heads_are_kept_without_a_command_unless_set_otherwise(settings, heads):
     fresh, trained = control_config(settings).weights, control_config({**settings, "heads": heads}).weights
     assert (fresh.decoding, fresh.keep) == (1, 0)
-    assert (trained.decoding, trained.keep) == (0, 10)
+    assert (trained.decoding, trained.keep) == (0, 3)
     both = control_config({**settings, "heads": heads, "decoding_weight": 0.5, "keep_weight": 2}).weights
     assert (both.decoding, both.keep) == (0.5, 2)
     log = run(settings, heads=heads, max_steps=3).log

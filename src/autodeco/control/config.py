@@ -14,7 +14,7 @@ from autodeco.training.config import TrainingConfig, checked_config
 VersionKind = Literal["low", "high", "graded", "absolute", "lookalike", "ignored"]
 
 # Defaults where training starts from trained heads.
-_WITH_HEADS = {"decoding_weight": 0.0, "keep_weight": 10.0}
+_WITH_HEADS = {"decoding_weight": 0.0, "keep_weight": 3.0}
 
 
 class ControlConfig(TrainingConfig):
@@ -22,7 +22,7 @@ class ControlConfig(TrainingConfig):
 
     The paper gives no settings for its ranking loss that this project knows; these defaults are this project's.
     ``batch_size`` counts prompts, each with all its commanded versions; ``eval_data`` are met with validation
-    phrasings. Where ``heads`` are given, ``decoding_weight`` is 0 and ``keep_weight`` 10 unless set: trained heads are
+    phrasings. Where ``heads`` are given, ``decoding_weight`` is 0 and ``keep_weight`` 3 unless set: trained heads are
     kept as they are without a command. The decoding objective would go on to move them, P towards 1 above all, where a
     command has no room. Where an adapter is trained (``lora_rank``), the base runs at every step, twice: with the
     adapter, and without it for what is to stay as it was.
@@ -53,7 +53,7 @@ class ControlConfig(TrainingConfig):
     top_p_margin: float = Field(0.1, ge=0, le=1, description="μ of P")
     decoding_weight: float = Field(1.0, ge=0, description="weight of the decoding objective on uncommanded rows")
     ranking_weight: float = Field(1.0, ge=0, description="weight of the ranking loss")
-    hold_weight: float = Field(1.0, ge=0, description="weight of leaving look-alikes and ignored commands alone")
+    hold_weight: float = Field(3.0, ge=0, description="weight of leaving look-alikes and ignored commands alone")
     absolute_weight: float = Field(1.0, ge=0, description="weight of the regression to values asked for")
 
     keep_weight: float = Field(
