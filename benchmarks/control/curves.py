@@ -14,7 +14,7 @@ from autodeco.files import atomic_write_text
 from autodeco.statistics import Estimate
 from autodeco.training.run_folder import read_log
 
-WINDOW = 50  # steps that a point is the mean of
+WINDOW = 25  # steps that a point is the mean of
 PANELS = {"T": "temperature_in_order", "P": "top_p_in_order"}
 
 
