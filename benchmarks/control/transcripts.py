@@ -1,6 +1,6 @@
 """Texts without and with a command beside their T and P, as Markdown: of fixed places, whether they went well or not.
 
-python benchmarks/control/transcripts.py benchmarks/results/control/smollm2/summary-more
+python benchmarks/control/transcripts.py benchmarks/results/control/smollm2/summary
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,25 +23,33 @@ from autodeco.training.rows import read_rows
 from autodeco.training.run import load_tokenizer
 from autodeco.training.tokenize import TokenizedRow
 
-MODEL, SPLIT = "smollm2-135m", "train"
+MODEL = "smollm2-135m"
+PLACES = ("prompt, its mean", "prompt, its last token", "completion, its mean")
 PROMPTS, TOKENS, LAYERS = 100, 24, range(3, 31, 3)
 PENALTY = 300.0  # of the ridge regression; 30 and 3,000 lead to the same order
 
 
+class Probed(NamedTuple):
+    """What a command changes, by place and layer: each commanded row's state less that without a command."""
+
+    states: dict[tuple[str, int], NDArray]
+    levels: NDArray
+    is_held_out: NDArray
+
+
 def main(data: str) -> None:
-    grouped = _groups(data)
-    features, levels, prompts = _features(grouped)
-    held_out = prompts % 4 == 0
-    print("| layer | prompt, its mean | prompt, its last token | completion, its mean |\n| --- | --- | --- | --- |")
+    seen, unseen = (_features(_groups(data, split)) for split in ("train", "validation"))
+    print("| layer | state | held-out prompts | and unseen phrasings |\n| --- | --- | --- | --- |")
     for layer in LAYERS:
-        cells = [_accuracy(features[place, layer], levels, held_out) for place in ("prompt", "last", "completion")]
-        print(f"| {layer} | {' | '.join(cells)} |")
+        for place in PLACES:
+            cells = [_accuracy(seen, others, (place, layer)) for others in (seen, unseen)]
+            print(f"| {layer} | {place} | {' | '.join(cells)} |")
 
 
-def _groups(data: str) -> GroupedData:
+def _groups(data: str, split: str) -> GroupedData:
     config = TrainingConfig(model=MODEL, data=data, output="unused")
     tokenizer, ends, max_length = load_tokenizer(config)
-    versions = Versions(load_commands(), SPLIT, {"low": 2, "high": 2}, ["system", "before", "after"])
+    versions = Versions(load_commands(), split, {"low": 2, "high": 2}, ["system", "before", "after"])
     return group_rows(
         read_rows(data, "train"),
         tokenizer,
@@ -54,18 +62,17 @@ def _groups(data: str) -> GroupedData:
 
 
 @torch.no_grad()
-def _features(grouped: GroupedData) -> tuple[dict[tuple[str, int], NDArray], NDArray, NDArray]:
-    """By place and layer, each commanded row's state less that without a command; levels; numbers of the prompts."""
+def _features(grouped: GroupedData) -> Probed:
     base = load_base(MODEL, dtype="float32")
-    features: dict[tuple[str, int], list[NDArray]] = defaultdict(list)
+    states: dict[tuple[str, int], list[NDArray]] = defaultdict(list)
     levels, prompts = [], []
     for number, group in enumerate(grouped.groups[:: len(grouped.groups) // PROMPTS]):
         by_row = [_states(base, grouped.tokens.rows[row]) for row in group.rows]
-        for place, layer in by_row[0]:
-            features[place, layer] += [own[place, layer] - by_row[0][place, layer] for own in by_row[1:]]
+        for key in by_row[0]:
+            states[key] += [own[key] - by_row[0][key] for own in by_row[1:]]
         levels += [target.level for target in group.targets[1:]]
         prompts += [number] * (len(group.rows) - 1)
-    return {key: np.stack(own) for key, own in features.items()}, np.array(levels), np.array(prompts)
+    return Probed({key: np.stack(own) for key, own in states.items()}, np.array(levels), np.array(prompts) % 4 == 0)
 
 
 def _states(base: Any, row: TokenizedRow) -> dict[tuple[str, int], NDArray]:
@@ -73,16 +80,19 @@ def _states(base: Any, row: TokenizedRow) -> dict[tuple[str, int], NDArray]:
     found, end = {}, row.prompt_length
     for layer in LAYERS:
         own = states[layer][0].numpy()
-        found["prompt", layer], found["last", layer] = own[:end].mean(0), own[end - 1]
-        found["completion", layer] = own[end:].mean(0)
+        for place, state in zip(PLACES, (own[:end].mean(0), own[end - 1], own[end:].mean(0)), strict=True):
+            found[place, layer] = state
     return found
 
 
-def _accuracy(features: NDArray, levels: NDArray, held_out: NDArray) -> str:
-    scaled = features / (features[~held_out].std(0) + 1e-6)
-    own = scaled[~held_out]
-    weights = np.linalg.solve(own.T @ own + PENALTY * np.eye(own.shape[1]), own.T @ levels[~held_out])
-    right = np.sign(scaled[held_out] @ weights) == np.sign(levels[held_out])
+def _accuracy(fitted: Probed, others: Probed, key: tuple[str, int]) -> str:
+    """Of the sign of a ridge regression on the prompts that are not held out, on those of ``others`` that are."""
+    own, asked = fitted.states[key][~fitted.is_held_out], fitted.levels[~fitted.is_held_out]
+    scale = own.std(0) + 1e-6
+    own = own / scale
+    weights = np.linalg.solve(own.T @ own + PENALTY * np.eye(own.shape[1]), own.T @ asked)
+    guessed = others.states[key][others.is_held_out] / scale @ weights
+    right = np.sign(guessed) == np.sign(others.levels[others.is_held_out])
     low, high = wilson_interval(int(right.sum()), len(right))
     return f"{right.mean():.0%} ({low:.0%} to {high:.0%})"
 
