@@ -41,3 +41,6 @@ measure before "$start" "$engine" vllm "${main[@]}"
 measure frozen "$runs/frozen" "$engine" vllm "${main[@]}"
 measure lora "$runs/lora" "$engine" vllm "${main[@]}"
 ${PYTHON:-.venv/bin/python} benchmarks/control/steps.py "$runs"/eval/{before,frozen,summary-more,lora}
+
+# What control costs without a command.
+$autodeco eval benchmarks/control/accuracy.yaml
