@@ -1,6 +1,7 @@
 """Share of pairs in the commanded order over training steps, of several runs, as SVG: the figure of docs/control.md.
 
-python benchmarks/control/curves.py docs/images/control-training.svg benchmarks/results/control/smollm2/heads/*
+cd benchmarks/results/control/smollm2/heads
+python ../../../../control/curves.py ../../../../../docs/images/control-training.svg frozen lora summary
 """
 
 from __future__ import annotations

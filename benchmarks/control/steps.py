@@ -1,6 +1,6 @@
 """What each step towards control that does what it says buys: one row for each ``autodeco control eval``.
 
-python benchmarks/control/steps.py benchmarks/results/control/smollm2/*
+python benchmarks/control/steps.py benchmarks/results/control/smollm2/{before,frozen,summary}
 """
 
 from __future__ import annotations

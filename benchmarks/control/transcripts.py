@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
 
 from autodeco.control.commands import load_commands
 from autodeco.files import read_jsonl
@@ -43,8 +42,7 @@ def main(folder: str) -> None:
 
 def _block(text: str, label: str) -> str:
     """An indented code block: in it no character of a model's text means anything to Markdown or HTML."""
-    shown: list[Any] = textwrap.wrap(" ".join(f"[{label}] {text}".split()), 110)
-    return textwrap.indent("\n".join(shown), "    ")
+    return textwrap.indent(textwrap.fill(" ".join(f"[{label}] {text}".split()), 110), "    ")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ class Probed(NamedTuple):
 
 
 def main(data: str) -> None:
-    seen, unseen = (_features(_groups(data, split)) for split in ("train", "validation"))
+    base = load_base(MODEL, dtype="float32")
+    seen, unseen = (_features(base, _groups(data, split)) for split in ("train", "validation"))
     print("| layer | state | held-out prompts | and unseen phrasings |\n| --- | --- | --- | --- |")
     for layer in LAYERS:
         for place in PLACES:
@@ -62,8 +63,7 @@ def _groups(data: str, split: str) -> GroupedData:
 
 
 @torch.no_grad()
-def _features(grouped: GroupedData) -> Probed:
-    base = load_base(MODEL, dtype="float32")
+def _features(base: Any, grouped: GroupedData) -> Probed:
     states: dict[tuple[str, int], list[NDArray]] = defaultdict(list)
     levels, prompts = [], []
     for number, group in enumerate(grouped.groups[:: len(grouped.groups) // PROMPTS]):

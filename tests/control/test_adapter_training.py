@@ -12,10 +12,9 @@ from autodeco.checkpoint import inspect
 from autodeco.checkpoint.adapter import adapter_disabled, adapter_parameters
 from autodeco.control.config import control_config
 from autodeco.control.trainer import AdapterControlTrainer
-from autodeco.control.training import train_control
 from autodeco.errors import CheckpointError, ConfigError, MissingDependencyError
 from autodeco.training.run import base_checksum
-from tests.control.test_training import interrupt
+from tests.control.test_training import interrupt, run
 
 INPUT_IDS = torch.tensor([[1, 45, 90, 60, 33, 77, 80, 120]])
 
@@ -23,10 +22,6 @@ INPUT_IDS = torch.tensor([[1, 45, 90, 60, 33, 77, 80, 120]])
 @pytest.fixture
 def settings(settings):
     return {**settings, "lora_rank": 4, "lora_learning_rate": 5e-3}
-
-
-def run(settings, **changes):
-    return train_control(control_config({**settings, **changes}), progress=False)
 
 
 def weights(folder):

@@ -5,21 +5,16 @@ import torch
 from torch import nn
 
 from autodeco import AutoDecoForCausalLM
-from autodeco.control.config import control_config
-from autodeco.control.training import train_control
 from autodeco.control.upper_layers import UpperLayers, targets_in
 from autodeco.errors import ConfigError
 from tests.conftest import tiny_llama
 from tests.control.test_adapter_training import weights
+from tests.control.test_training import run
 
 
 @pytest.fixture
 def settings(settings):
     return {**settings, "lora_rank": 4, "lora_learning_rate": 5e-3, "sampled_tokens": 3}
-
-
-def run(settings, **changes):
-    return train_control(control_config({**settings, **changes}), progress=False)
 
 
 @pytest.mark.parametrize("prompt_summary", [False, True], ids=["hidden state", "summary of the prompt"])

@@ -25,7 +25,8 @@ class ControlConfig(TrainingConfig):
     phrasings. Where ``heads`` are given, ``decoding_weight`` is 0 and ``keep_weight`` 3 unless set: trained heads are
     kept as they are without a command. The decoding objective would go on to move them, P towards 1 above all, where a
     command has no room. Where an adapter is trained (``lora_rank``), the base runs at every step, twice: with the
-    adapter, and without it for what is to stay as it was.
+    adapter, and without it for what is to stay as it was; with ``lora_layers``, once over each row and then its last
+    layers alone.
     """
 
     commands: Path | None = Field(None, description="own commands, a YAML file; default: the packaged phrasings")

@@ -51,9 +51,8 @@ class ControlTrainer(AutoDecoTrainer):
             return inputs
         sampled = {**inputs, "labels": sampled_labels(inputs, self._sampled_tokens, generator)}
         if self._autodeco_model.autodeco_config.prompt_summary:
-            # The first label that is left does not say where the prompt ends.
-            prompt = prompt_of(inputs["labels"])
-            sampled["prompt_mask"] = prompt & inputs["attention_mask"].bool() if "attention_mask" in inputs else prompt
+            # The first label that is left does not say where the prompt ends. Batches are padded on the right.
+            sampled["prompt_mask"] = prompt_of(inputs["labels"])
         return sampled
 
 
