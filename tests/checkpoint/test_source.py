@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 
 import pytest
@@ -16,7 +20,7 @@ from huggingface_hub.errors import (
 )
 
 from autodeco.checkpoint import convert, inspect, load_heads, load_model, merge
-from autodeco.checkpoint.source import Source
+from autodeco.checkpoint.source import Source, no_connection
 from autodeco.errors import CheckpointError, ModelNotFoundError
 from tests.checkpoint.conftest import assert_same_tensors
 
@@ -29,7 +33,7 @@ class FakeHub:
         self.fetched: list[str] = []
         self.revisions: set[str | None] = set()
 
-    def file(self, repo_id: str, filename: str, revision: str | None = None) -> str:
+    def file(self, repo_id: str, filename: str, revision: str | None = None, **_: object) -> str:
         self.revisions.add(revision)
         path = self.folders[repo_id] / filename
         if not path.is_file():
@@ -37,7 +41,9 @@ class FakeHub:
         self.fetched.append(filename)
         return str(path)
 
-    def snapshot(self, repo_id: str, revision: str | None = None, ignore_patterns: list[str] | None = None) -> str:
+    def snapshot(
+        self, repo_id: str, revision: str | None = None, ignore_patterns: list[str] | None = None, **_: object
+    ) -> str:
         self.revisions.add(revision)
         for path in self.folders[repo_id].iterdir():
             if not any(fnmatch.fnmatch(path.name, pattern) for pattern in ignore_patterns or ()):
@@ -110,6 +116,40 @@ def test_hub_errors(monkeypatch, error: Exception, message: str) -> None:
     monkeypatch.setattr("autodeco.checkpoint.source.hf_hub_download", fail)
     with pytest.raises(ModelNotFoundError, match=rf"'owner/name' was not found. Tried: a local folder .*{message}"):
         load_heads("owner/name", revision="v9")
+
+
+@pytest.fixture
+def _asked_again() -> Iterator[None]:
+    no_connection.cache_clear()
+    yield
+    no_connection.cache_clear()
+
+
+@pytest.mark.usefixtures("_asked_again")
+def test_a_hub_that_is_not_there_is_asked_once(monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr("autodeco.checkpoint.source.constants.ENDPOINT", "http://localhost:1")
+    monkeypatch.setattr("autodeco.checkpoint.source.constants.HF_HUB_OFFLINE", False)
+
+    def from_cache(*_: object, local_files_only: bool, **__: object) -> None:
+        asked.append(local_files_only)
+        raise LocalEntryNotFoundError("not in the cache")
+
+    monkeypatch.setattr("autodeco.checkpoint.source.hf_hub_download", from_cache)
+    with pytest.raises(ModelNotFoundError, match=r"hub \(it cannot be reached, and among the files it gave before"):
+        load_heads("owner/name")
+    assert asked == [True, True]
+
+
+@pytest.mark.usefixtures("_asked_again")
+def test_a_hub_that_answers_with_an_error_can_be_reached(monkeypatch) -> None:
+    monkeypatch.setattr("autodeco.checkpoint.source.constants.HF_HUB_OFFLINE", False)
+
+    def refuse(request: urllib.request.Request, **_: object) -> None:
+        raise urllib.error.HTTPError(request.full_url, 405, "no HEAD here", Message(), None)
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    assert not no_connection()
 
 
 @pytest.mark.parametrize("name", ["./runs/heads", "../heads", "/absent/heads", "runs/one/heads", "~/heads"])

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 
 from autodeco.checkpoint.shards import StoredTensor, read_header
-from autodeco.checkpoint.source import Source, read_json
+from autodeco.checkpoint.source import Source, no_connection, read_json
 from autodeco.errors import CheckpointError
 
 HEADS_CONFIG = "autodeco_config.json"
@@ -50,7 +50,8 @@ def detect_layout(source: Source) -> Layout:
     path = source.find(CONFIG)
     if path is None:
         if source.folder is None:
-            raise source.not_found(f"neither {HEADS_CONFIG} nor {CONFIG} could be had: not there, or no connection")
+            asked = "cannot be reached, and among the files it gave before there is" if no_connection() else "has"
+            raise source.not_found(f"it {asked} neither {HEADS_CONFIG} nor {CONFIG}")
         raise CheckpointError(
             f"{source.folder} has neither {HEADS_CONFIG} (heads) nor {CONFIG} (a model), so it is no checkpoint. "
             f"Give the folder that 'autodeco train' or 'autodeco merge' wrote, or a model's folder."

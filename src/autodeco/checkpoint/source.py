@@ -5,13 +5,17 @@ Knows nothing of what is in the files, except how to read JSON.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import socket
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 from huggingface_hub.errors import RevisionNotFoundError as HubRevisionNotFoundError
 
@@ -66,7 +70,7 @@ class Source:
             path = self.folder / filename
             return path if path.is_file() else None
         try:
-            return Path(hf_hub_download(self.name, filename, revision=self.revision))
+            return Path(hf_hub_download(self.name, filename, revision=self.revision, local_files_only=no_connection()))
         except EntryNotFoundError:  # also when offline and not in the cache
             return None
         except (HfHubHTTPError, HFValidationError, OSError) as error:
@@ -93,7 +97,9 @@ class Source:
             return self
         ignored = ["*/*", *OTHER_WEIGHTS] if weights else ["*/*", *OTHER_WEIGHTS, "*.safetensors"]
         try:
-            folder = snapshot_download(self.name, revision=self.revision, ignore_patterns=ignored)
+            folder = snapshot_download(
+                self.name, revision=self.revision, ignore_patterns=ignored, local_files_only=no_connection()
+            )
         except (HfHubHTTPError, HFValidationError, OSError) as error:
             raise self._not_found(error) from error
         return Source(self.name, Path(folder), self.revision)
@@ -115,6 +121,25 @@ class Source:
         if isinstance(error, RepositoryNotFoundError):
             return self.not_found("no such repository, or it is private or gated: 'hf auth login' gives access")
         return self.not_found(" ".join(str(error).split()))
+
+
+@functools.cache
+def no_connection() -> bool:
+    """Whether the hub cannot be reached. Asked once: its client tries each file six times, which takes half a minute.
+
+    Only a host that is not found or does not answer counts. Anything else (a proxy's page, a certificate) is for the
+    hub's own client to judge.
+    """
+    if constants.HF_HUB_OFFLINE:
+        return True
+    request = urllib.request.Request(constants.ENDPOINT, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=constants.HF_HUB_ETAG_TIMEOUT):
+            return False
+    except urllib.error.URLError as error:
+        return isinstance(error.reason, socket.gaierror | ConnectionError | TimeoutError)
+    except OSError:
+        return False
 
 
 def read_json(path: Path) -> dict[str, Any]:
