@@ -7,13 +7,13 @@ from autodeco import distribution
 from autodeco.config import AutoDecoConfig
 from autodeco.errors import ConfigError
 from autodeco.heads import DecodingHeads, RowOptions
-from autodeco.networks import PromptPooling
+from autodeco.networks import PROMPT_QUERIES, PromptPooling
 from autodeco.steering import get_steering
 from autodeco.strategies import get_strategy
 
 
 def make_heads(**settings):
-    """Heads with a summary that tells: its parameters start at zero."""
+    """Heads with a summary that tells: new ones add nothing."""
     heads = DecodingHeads(AutoDecoConfig(**{"hidden_size": 16, "vocab_size": 300, "prompt_summary": True, **settings}))
     with torch.no_grad():
         for name, parameter in heads.named_parameters():
@@ -24,22 +24,29 @@ def make_heads(**settings):
 
 def test_pooling_by_hand():
     pooling = PromptPooling(4, 2)
+    states = torch.tensor([[[0.0, 1.0, 1.0, 1.0], [3.0, 0.0, 0.0, 4.0], [9.0, 9.0, 9.0, 9.0]]])
+    scaled = [[value / math.sqrt(sum(v * v for v in own) / 4) for value in own] for own in states[0].tolist()]
     with torch.no_grad():
-        pooling.query.copy_(torch.tensor([2.0, 0.0, 0.0, 0.0]))
-        pooling.weight.copy_(torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 3.0]]))
-    states = torch.tensor([[[0.0, 5.0, 1.0, 1.0], [math.log(3), 1.0, 0.0, 2.0], [9.0, 9.0, 9.0, 9.0]]])
-    # Scores are 2 h_0 / √4 = h_0: weights 1 to 3 over the first two positions; the third is not of the prompt.
+        for parameter in pooling.parameters():
+            parameter.zero_()
+        pooling.query[0, 0] = 2.0  # scores are 2 h_0 / √4 = h_0; the other queries give the mean
+        pooling.down[0, 3] = 1.0  # the first query's last number
+        pooling.down[1, 4 + 1] = -1.0  # below zero: cut
+        pooling.up[0, 0], pooling.up[1, 0], pooling.up[1, 1] = 1.0, 3.0, 5.0
+    weight = 1 / (1 + math.exp(scaled[0][0] - scaled[1][0]))  # of the second; the third is not of the prompt
+    expected = (1 - weight) * scaled[0][3] + weight * scaled[1][3]
     found = pooling(states, torch.tensor([[True, True, False]]))
-    torch.testing.assert_close(found, torch.tensor([[0.25 * 5 + 0.75 * 1, 3 * (0.25 * 1 + 0.75 * 2)]]))
+    torch.testing.assert_close(found, torch.tensor([[expected, 3 * expected]]))
 
 
-def test_new_pooling_is_the_mean_and_adds_nothing_yet():
-    pooling, states = PromptPooling(4, 4), torch.randn(2, 5, 4)
-    mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
-    assert pooling(states, mask).eq(0).all()
-    with torch.no_grad():
-        pooling.weight.copy_(torch.eye(4))
-    torch.testing.assert_close(pooling(states, mask), torch.stack([states[0].mean(0), states[1, :2].mean(0)]))
+def test_new_pooling_adds_nothing_yet_and_is_the_same_every_time():
+    torch.manual_seed(1)
+    first = PromptPooling(4, 4)
+    torch.manual_seed(2)
+    second = PromptPooling(4, 4)
+    assert all(one.equal(other) for one, other in zip(first.parameters(), second.parameters(), strict=True))
+    assert first(torch.randn(2, 5, 4), torch.ones(2, 5, dtype=torch.bool)).eq(0).all()
+    assert len({tuple(query) for query in first.query.tolist()}) == PROMPT_QUERIES
 
 
 def test_what_is_not_of_the_prompt_has_no_influence_and_an_empty_prompt_adds_nothing():
@@ -59,10 +66,9 @@ def test_parameters_beside_the_released_ones():
     names = {name: tuple(p.shape) for name, p in make_heads().named_parameters()}
     without = {n: tuple(p.shape) for n, p in make_heads(prompt_summary=False).named_parameters()}
     assert {name: names[name] for name in names.keys() - without.keys()} == {
-        "temp_head.prompt.query": (16,),
-        "temp_head.prompt.weight": (256, 16),
-        "top_p_head.prompt.query": (16,),
-        "top_p_head.prompt.weight": (256, 16),
+        f"{head}.prompt.{name}": shape
+        for head in ("temp_head", "top_p_head")
+        for name, shape in {"query": (4, 16), "down": (64, 64), "up": (256, 64)}.items()
     }
 
 
@@ -101,6 +107,8 @@ def test_extended_heads_choose_exactly_as_before(frozen, dtype):
     assert all(one.equal(other) for one, other in zip(found, expected, strict=True))
     assert not heads.config.prompt_summary
     assert extended.with_prompt_summary().state_dict().keys() == extended.state_dict().keys()
+    with pytest.raises(ConfigError, match="after layer 0 already .* and 3 is asked for"):
+        extended.with_prompt_summary(3)
 
 
 @pytest.mark.parametrize("absent", [None, "temperature_head", "top_p_head"])

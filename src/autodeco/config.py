@@ -29,9 +29,10 @@ class AutoDecoConfig:
             (the released heads do; equation 4 of the paper alone does not).
         temperature_features: whether the temperature head also sees the same four statistics, of ``softmax(l)``: its
             own T is not known yet. Neither the paper's nor the released heads do; the released layouts cannot hold it.
-        prompt_summary: whether each head also sees a summary of the prompt, pooled by attention from the prompt's last
+        prompt_summary: whether each head also sees a summary of the prompt, pooled by attention from the prompt's
             hidden states once a request. Neither the paper's nor the released heads do; it needs Transformers (vLLM
             cannot serve it), and only this project's layout of heads alone can hold it.
+        prompt_layer: the layer after which those hidden states are taken, counted from 1; 0 takes the last ones.
         mlp_hidden_size: width of each head's hidden layer.
         max_temperature: ``T = max_temperature * sigmoid(.)``; 2 in the paper (equation 3).
         min_temperature: logits are never divided by less than this; 0.01 in the released code.
@@ -52,6 +53,7 @@ class AutoDecoConfig:
     statistics_features: bool = True
     temperature_features: bool = False
     prompt_summary: bool = False
+    prompt_layer: int = 0
     mlp_hidden_size: int = 256
     max_temperature: float = 2.0
     min_temperature: float = 0.01
@@ -67,6 +69,8 @@ class AutoDecoConfig:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ConfigError(f"{name} must be a positive whole number, found {value!r}.")
+        if not isinstance(self.prompt_layer, int) or isinstance(self.prompt_layer, bool) or self.prompt_layer < 0:
+            raise ConfigError(f"prompt_layer must be a whole number from 0, found {self.prompt_layer!r}.")
         for name in ("temperature_head", "top_p_head", *_FEATURES):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, found {getattr(self, name)!r}.")

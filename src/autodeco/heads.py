@@ -75,20 +75,33 @@ class DecodingHeads(nn.Module):
         """Precision of the heads' parameters, which hidden states are cast to."""
         return next(self.parameters()).dtype
 
-    def with_prompt_summary(self) -> DecodingHeads:
-        """The same heads, copied, that also see a summary of the prompt; until they are trained, they choose alike."""
+    def with_prompt_summary(self, layer: int = 0) -> DecodingHeads:
+        """The same heads, copied, that also see a summary of the prompt; until they are trained, they choose alike.
+
+        Args:
+            layer: after which the prompt's hidden states are taken, counted from 1; 0 takes the last ones.
+
+        Raises:
+            ConfigError: the heads see a summary already, of another layer.
+        """
+        config = self.config
+        if config.prompt_summary and config.prompt_layer != layer:
+            raise ConfigError(
+                f"these heads see a summary of the prompt after layer {config.prompt_layer} already (prompt_layer; 0: "
+                f"the last), and {layer} is asked for. Start from them with the same prompt_layer, or from others."
+            )
         extended = copy.deepcopy(self)
-        extended.config = replace(self.config, prompt_summary=True)
+        extended.config = replace(config, prompt_summary=True, prompt_layer=layer)
         for head in (extended.temp_head, extended.top_p_head):
             if head is not None and head.prompt is None:
-                head.prompt = PromptPooling(self.config.hidden_size, self.config.mlp_hidden_size)
+                head.prompt = PromptPooling(config.hidden_size, config.mlp_hidden_size)
         return extended.to(next(self.parameters()))
 
     def summarise_prompt(self, hidden_states: Tensor, prompt_mask: Tensor) -> Tensor | None:
         """What the prompt adds to the first layers of both heads. Computed once a request, and kept for all its tokens.
 
         Args:
-            hidden_states: ``[B, S, H]``, the last ones (the input of ``lm_head``).
+            hidden_states: ``[B, S, H]``: the last ones (the input of ``lm_head``), or those after ``prompt_layer``.
             prompt_mask: ``[B, S]``, true at positions of the prompt.
 
         Returns:

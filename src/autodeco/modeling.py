@@ -23,6 +23,7 @@ from autodeco.errors import CheckpointError
 from autodeco.generation import generate_with_trace, neutral_generation_config
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
+from autodeco.prompt_states import kept_states, register
 from autodeco.shaping import Shaping
 from autodeco.steering import Decoding, steering
 from autodeco.training_pass import TrainingPass
@@ -50,6 +51,7 @@ class AutoDecoForCausalLM(Shaping, TrainingPass):
         statistics_features: bool = True,
         temperature_features: bool = False,
         prompt_summary: bool = False,
+        prompt_layer: int = 0,
         **kwargs: Any,
     ) -> AutoDecoForCausalLM:
         """Puts heads on a base model: new ones, or those given.
@@ -66,6 +68,7 @@ class AutoDecoForCausalLM(Shaping, TrainingPass):
             temperature_features: whether a new temperature head does.
             prompt_summary: whether new heads see a summary of the prompt (Transformers alone, not vLLM). Heads that
                 are given can be extended: ``heads.with_prompt_summary()``.
+            prompt_layer: after which layer the prompt is summarised; 0: after the last.
             **kwargs: for Transformers' ``from_pretrained`` (``dtype``, ``device_map``, ``attn_implementation``, ...).
 
         Raises:
@@ -94,6 +97,7 @@ class AutoDecoForCausalLM(Shaping, TrainingPass):
                     statistics_features=statistics_features,
                     temperature_features=temperature_features,
                     prompt_summary=prompt_summary,
+                    prompt_layer=prompt_layer,
                     base_model_name_or_path=name,
                     base_model_revision=revision,
                 )
@@ -185,7 +189,7 @@ class AutoDecoForCausalLM(Shaping, TrainingPass):
         seen_summary = None
         if self.autodeco_config.prompt_summary:
             prompt = prompts.prompt_of_pass(self, args, kwargs, prompt_mask, prompt_summary)
-            with prompts.kept_states() as kept:
+            with kept_states() as kept:
                 output = super().forward(*args, return_dict=True, **kwargs)
             prompt_summary = prompt(kept[0])
             seen_summary = prompt_summary.unsqueeze(1)
@@ -274,7 +278,7 @@ def attach_heads(model: Any, heads: DecodingHeads) -> AutoDecoForCausalLM:
     model.decoding_heads = heads.to(device=output_embeddings.weight.device)
     output_embeddings.register_forward_pre_hook(lm_head.keep_input)
     if config.prompt_summary:
-        prompts.register(model)
+        register(model)
     model.generation_config = neutral_generation_config(model.generation_config)
     attached: AutoDecoForCausalLM = model.eval()
     return attached

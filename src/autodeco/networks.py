@@ -1,7 +1,7 @@
 """The networks of the decoding heads: one MLP each, and what it reads in the prompt. PyTorch alone.
 
-Parameter names are those of the released checkpoints, and ``prompt.query`` and ``prompt.weight`` of heads that also see
-a summary of the prompt.
+Parameter names are those of the released checkpoints, and ``prompt.query``, ``prompt.down`` and ``prompt.up`` of heads
+that also see a summary of the prompt.
 """
 
 from __future__ import annotations
@@ -10,6 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from autodeco.config import AutoDecoConfig
+
+PROMPT_QUERIES = 4  # K, summaries of a prompt: for one query values asked for and the direction of a command compete
+PROMPT_WIDTH = 64
+_QUERY_STD = 0.5
+_EPSILON = 1e-6
 
 
 def _mlp(input_size: int, hidden_size: int) -> nn.Sequential:
@@ -29,12 +34,15 @@ def _pooling(config: AutoDecoConfig) -> PromptPooling | None:
 
 
 class PromptPooling(nn.Module):
-    """``W s`` with the summary ``s = Σ_i a_i h_i`` and ``a = softmax_i(q · h_i / √H)`` over the prompt's positions.
+    """What a prompt adds to the first layer of a head, before its ReLU: ``U ReLU(D [s_1 … s_K])``.
 
-    It is computed once a request and added to the first layer of a head, before its ReLU: a decoding step costs one
-    more addition of ``m`` numbers. ``W`` and ``q`` start at zero. ``W = 0`` leaves a head exactly what it is without a
-    summary, so that trained heads can be extended; ``q = 0`` weighs all positions alike, so ``s`` starts as their mean.
-    The first training step moves ``W``, and from then on ``q`` has a gradient, too. Nothing is drawn at random.
+    Each summary ``s_k = Σ_i a_i h_i`` is pooled by a query of its own, ``a = softmax_i(q_k · h_i / √H)`` over the
+    prompt's positions, ``h_i`` scaled to a root mean square of 1 (states after a middle layer have no norm of their
+    own). It is computed once a request: a decoding step costs one more addition of ``m`` numbers.
+
+    ``U`` starts at zero, which leaves a head exactly what it is without a summary, so that trained heads can be
+    extended. Queries have to differ to learn to look for different things, so they and ``D`` are drawn at random, by a
+    generator of their own: the same for all heads of one size, and no other draw changes.
 
     Args:
         hidden_size: ``H``.
@@ -43,8 +51,11 @@ class PromptPooling(nn.Module):
 
     def __init__(self, hidden_size: int, output_size: int) -> None:
         super().__init__()
-        self.query = nn.Parameter(torch.zeros(hidden_size))
-        self.weight = nn.Parameter(torch.zeros(output_size, hidden_size))
+        generator = torch.Generator().manual_seed(0)
+        inputs = PROMPT_QUERIES * hidden_size
+        self.query = nn.Parameter(torch.randn(PROMPT_QUERIES, hidden_size, generator=generator) * _QUERY_STD)
+        self.down = nn.Parameter(torch.randn(PROMPT_WIDTH, inputs, generator=generator) * inputs**-0.5)
+        self.up = nn.Parameter(torch.zeros(output_size, PROMPT_WIDTH))
 
     def forward(self, hidden_states: Tensor, prompt_mask: Tensor) -> Tensor:
         """Pools.
@@ -56,12 +67,15 @@ class PromptPooling(nn.Module):
         Returns:
             ``[B, m]``; 0 in rows without a prompt.
         """
+        outside = ~prompt_mask.unsqueeze(1)
         states = hidden_states.masked_fill(~prompt_mask.unsqueeze(-1), 0.0)
-        scores = states @ self.query * states.shape[-1] ** -0.5
+        states = nn.functional.rms_norm(states, states.shape[-1:], eps=_EPSILON)
+        scores = self.query @ states.mT * states.shape[-1] ** -0.5
         # The smallest number rather than -inf: a row without a prompt is 0, not NaN.
-        weights = scores.masked_fill(~prompt_mask, torch.finfo(scores.dtype).min).softmax(-1) * prompt_mask
-        summary: Tensor = (weights.unsqueeze(1) @ states).squeeze(1)
-        return summary @ self.weight.T
+        weights = scores.masked_fill(outside, torch.finfo(scores.dtype).min).softmax(-1) * ~outside
+        summaries = (weights @ states).flatten(1)
+        added: Tensor = (summaries @ self.down.T).relu() @ self.up.T
+        return added
 
 
 class TemperatureHead(nn.Module):

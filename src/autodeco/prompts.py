@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from autodeco.errors import ConfigError
 from autodeco.generation import prompt_of_call
+from autodeco.prompt_states import kept_states
 
 if TYPE_CHECKING:
     from autodeco.modeling import AutoDecoForCausalLM
@@ -34,7 +35,7 @@ class Call:
         model: whose.
         mask: ``[B, L]``, 1 at the prompt's tokens, 0 at padding.
         reread: ``[B, L]`` token ids of a prompt whose beginning is in a cache, so that it has to be run again.
-        read: hidden states ``[B', n, H]`` of the prompt, while it is read in parts.
+        read: states ``[B', n, H]`` of the prompt, while it is read in parts.
         summary: ``[B', 2 m]`` once the prompt has been read; ``B'`` counts beams and several sequences a prompt.
     """
 
@@ -50,7 +51,7 @@ class Call:
         return None if self.summary is None else self.summary[:: max(1, len(self.summary) // len(self.mask))]
 
     def summary_after(self, states: Tensor) -> Tensor:
-        """The summary for a forward pass that has computed these hidden states ``[B', n, H]``."""
+        """The summary for a forward pass that has computed these states ``[B', n, H]`` of :mod:`prompt_states`."""
         rows = len(states)
         if self.summary is None and self.reread is not None:
             self.summary = _of_rows(_reread(self.model, self.reread, self.mask), rows)
@@ -66,28 +67,6 @@ class Call:
         if prompt.shape[1] == length:
             self.summary, self.read = summary, []
         return summary  # of a prompt that is not read to its end, no token is drawn yet
-
-
-def register(model: AutoDecoForCausalLM) -> None:
-    """Lets :func:`kept_states` see the model's last hidden states: those at ``lm_head`` are of a few positions only."""
-    model.base_model.register_forward_hook(_keep)
-
-
-def _keep(_: nn.Module, __: Any, output: Any) -> None:
-    if getattr(_STATE, "kept", None) is not None:
-        _STATE.kept.append(output[0])
-
-
-@contextmanager
-def kept_states() -> Iterator[list[Tensor]]:
-    """Keeps what the base's forward passes in this context return: last hidden states ``[B, S, H]`` of each."""
-    before: list[Tensor] | None = getattr(_STATE, "kept", None)
-    kept: list[Tensor] = []
-    _STATE.kept = kept
-    try:
-        yield kept
-    finally:
-        _STATE.kept = before
 
 
 @contextmanager
@@ -156,7 +135,7 @@ def prompt_of_pass(
         prompt_summary: ``[B, 2 m]``, where the caller has it.
 
     Returns:
-        What makes the summary ``[B, 2 m]`` of the hidden states ``[B, S, H]`` that the pass has computed.
+        What makes the summary ``[B, 2 m]`` of the states ``[B, S, H]`` that :func:`kept_states` has of the pass.
 
     Raises:
         ConfigError: it cannot be told, or is said twice.
@@ -185,7 +164,7 @@ def summary_of_text(model: AutoDecoForCausalLM, states: Tensor, prompt_length: i
 
     Args:
         model: the model.
-        states: ``[1, S, H]``.
+        states: ``[1, S, H]``, those that a summary is made of.
         prompt_length: how many of them are the prompt.
 
     Returns:
@@ -200,7 +179,9 @@ def _reread(model: AutoDecoForCausalLM, input_ids: Tensor, mask: Tensor) -> Tens
     kwargs: dict[str, Any] = {}
     if "position_ids" in inspect.signature(model.forward).parameters:
         kwargs["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
-    return _summarise(model, model.lm_head_inputs(input_ids, mask, **kwargs), mask)
+    with kept_states() as kept:
+        model.lm_head_inputs(input_ids, mask, **kwargs)
+    return _summarise(model, kept[0], mask)
 
 
 def _summarise(model: AutoDecoForCausalLM, states: Tensor, mask: Tensor | None) -> Tensor:

@@ -16,7 +16,8 @@ from autodeco.config import AutoDecoConfig
 from autodeco.errors import ConfigError
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
-from autodeco.objectives.prompt import prompt_of
+from autodeco.objectives.prompt import Prompts, prompt_of
+from autodeco.prompt_states import both_states
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as _CausalLM
@@ -60,6 +61,7 @@ class TrainingPass(_CausalLM):  # type: ignore[misc]
         hidden_states: Tensor | None = None,
         row_weights: Tensor | None = None,
         prompt_mask: Tensor | None = None,
+        prompt_states: Tensor | None = None,
         prompt_summary: Tensor | None = None,
     ) -> outputs.TrainingOutput:
         if prompt_summary is not None:
@@ -69,15 +71,16 @@ class TrainingPass(_CausalLM):  # type: ignore[misc]
             )
         if hidden_states is None:
             assert input_ids is not None
-            hidden_states = self.lm_head_inputs(input_ids, attention_mask)
+            hidden_states, after_layer = both_states(self, input_ids, attention_mask)
+            prompt_states = after_layer if self.autodeco_config.prompt_layer else None
         weight = lm_head.plain_weight(self)
         hidden_states = hidden_states.to(self.get_output_embeddings().weight.dtype)  # stored ones are bfloat16
         logits_of = self.compute_logits if weight is None else weight
         options: dict[str, Any] = {"row_weights": row_weights}
         if self.autodeco_config.prompt_summary:
-            if prompt_mask is None and attention_mask is not None:
-                prompt_mask = prompt_of(labels) & attention_mask.bool()
-            options["prompt_mask"] = prompt_mask
+            if prompt_mask is None:
+                prompt_mask = prompt_of(labels) if attention_mask is None else prompt_of(labels) & attention_mask.bool()
+            options["prompts"] = Prompts(prompt_mask, prompt_states)
         result = objective(self.decoding_heads, hidden_states, logits_of, labels, easy_token_draws, **options)
         return outputs.TrainingOutput(loss=result.loss, objective=result)
 

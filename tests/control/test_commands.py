@@ -22,6 +22,12 @@ def test_enough_english_phrasings_of_every_kind():
             assert select(own, split=split, kinds=[kind]), (kind, split)
 
 
+def test_groups_of_one_name_go_on_counting(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("- {kind: low, subkind: calm, train: [One., Two.]}\n- {kind: low, subkind: calm, test: [Three.]}\n")
+    assert [command.id for command in load_commands(path)] == ["low/calm/en1", "low/calm/en2", "low/calm/en3"]
+
+
 def test_test_phrasings_are_unseen_and_every_kind_but_graded_and_scoped_has_an_unseen_sub_kind():
     seen = {command.text.lower() for command in PACKAGED if command.split == "train"}
     assert not [command for command in PACKAGED if command.split != "train" and command.text.lower() in seen]

@@ -94,7 +94,7 @@ def test_heads_that_see_the_prompt_learn_commands_from_the_store_as_by_streaming
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
     distances = [entry["temperature_keep_loss"] for entry in logs[0] if "temperature_keep_loss" in entry]
     assert distances[0] == 0  # a summary that starts at nothing
-    assert weights(tmp_path / "on")["temp_head.prompt.weight"].abs().sum() > 0
+    assert weights(tmp_path / "on")["temp_head.prompt.up"].abs().sum() > 0
 
 
 def test_one_head_alone_and_evaluation_with_validation_phrasings(settings, rollouts):

@@ -1,16 +1,18 @@
 """Heads that see a summary of the prompt under every objective: fused and control follow eager, and eager autograd."""
 
 import copy
+import dataclasses
 import functools
 
 import pytest
 import torch
 
 from autodeco.config import AutoDecoConfig
+from autodeco.errors import ConfigError
 from autodeco.heads import DecodingHeads
 from autodeco.objectives import chunks, eager, fused, head_gradients
 from autodeco.objectives.control import ControlWeights, control
-from autodeco.objectives.prompt import prompt_of
+from autodeco.objectives.prompt import Prompts, prompt_of
 from tests.objectives.test_control import rows
 from tests.objectives.test_fused import assert_same, both, hidden_state_gradients
 
@@ -78,10 +80,10 @@ def test_padding_on_the_left_is_left_out_where_the_mask_says_so(module):
     padded_labels = torch.cat([torch.full((1, 2), -100), labels[1:]], 1)
     mask = prompt_of(padded_labels)
     assert not torch.allclose(
-        module.end_to_end(heads, padded_hidden, weight, padded_labels, prompt_mask=mask).loss, alone.loss
+        module.end_to_end(heads, padded_hidden, weight, padded_labels, prompts=Prompts(mask)).loss, alone.loss
     )
     mask[:, :2] = False
-    found = module.end_to_end(heads, padded_hidden, weight, padded_labels, prompt_mask=mask)
+    found = module.end_to_end(heads, padded_hidden, weight, padded_labels, prompts=Prompts(mask))
     torch.testing.assert_close(found.loss, alone.loss)
 
 
@@ -98,8 +100,8 @@ def test_new_parameters_start_as_nothing_and_the_map_has_a_gradient_at_once(modu
     for name, gradient in before.items():
         torch.testing.assert_close(after[name], gradient)
     for head in ("temp_head", "top_p_head"):
-        assert after[f"{head}.prompt.weight"].abs().sum() > 0
-        assert after[f"{head}.prompt.query"].abs().sum() == 0
+        assert after[f"{head}.prompt.up"].abs().sum() > 0
+        assert after[f"{head}.prompt.down"].abs().sum() == after[f"{head}.prompt.query"].abs().sum() == 0
 
 
 def test_frozen_summaries_train_the_rest_alone():
@@ -120,15 +122,16 @@ def test_control_sees_each_version_by_its_own_prompt():
     """The same completion states under two prompts: only the summary can tell the versions apart, and learns to."""
     heads, _, weight, _ = make_case(prompt_summary=False)
     heads = heads.with_prompt_summary()
+    starting = copy.deepcopy(heads).requires_grad_(False)
     hidden = torch.randn(1, 9, 8).repeat(2, 1, 1)
-    hidden[1, 1] += 3  # the command, in the prompt
+    hidden[1, 1] = torch.randn(8)  # the command, in the prompt
     labels = torch.full((2, 9), -100)
     labels[:, 4:] = torch.randint(0, 60, (1, 5))
     asked, optimiser = rows([0, -1]), torch.optim.AdamW(heads.parameters(), lr=1e-2)
     found = []
     for _ in range(40):
-        run = functools.partial(control, heads, hidden, weight, labels, asked=asked)
-        output = run(weights=ControlWeights(decoding=0), decoding=fused.end_to_end)
+        run = functools.partial(control, heads, hidden, weight, labels, asked=asked, starting_heads=starting)
+        output = run(weights=ControlWeights(decoding=0, keep=3), decoding=fused.end_to_end)
         optimiser.zero_grad()
         output.loss.backward()
         optimiser.step()
@@ -142,14 +145,26 @@ def test_control_with_eager_and_fused_and_with_masks():
     starting = copy.deepcopy(heads).requires_grad_(False)
     asked, weights = rows([0, 1]), ControlWeights(keep=1)
     found = []
-    for module, mask in ((eager, None), (fused, None), (fused, prompt_of(labels))):
+    for module, prompts in ((eager, None), (fused, None), (fused, Prompts(prompt_of(labels)))):
         heads.zero_grad()
         output = control(
             heads, hidden, weight, labels, asked=asked, weights=weights, decoding=module.end_to_end,
-            starting_heads=starting, prompt_mask=mask,
+            starting_heads=starting, prompts=prompts,
         )  # fmt: skip
-        assert output.metrics["temperature_keep_loss"] == 0
+        assert output.metrics["temperature_keep_loss"] == pytest.approx(0, abs=1e-12)
         output.loss.backward()
         found.append(torch.cat([parameter.grad.flatten() for parameter in heads.parameters()]))
     torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-6)
     assert found[2].equal(found[1])
+
+
+def test_states_after_a_layer_have_to_be_given():
+    heads, hidden, weight, labels = make_case()
+    after_layer = DecodingHeads(dataclasses.replace(heads.config, prompt_layer=2))
+    after_layer.load_state_dict(heads.state_dict())
+    with pytest.raises(ConfigError, match=r"after layer 2 \(prompt_layer\), and were given its last hidden states alone"):
+        eager.end_to_end(after_layer, hidden, weight, labels)
+    prompts = Prompts(prompt_of(labels), torch.randn_like(hidden))
+    found = [module.end_to_end(after_layer, hidden, weight, labels, prompts=prompts).loss for module in (eager, fused)]
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(found[0], eager.end_to_end(heads, hidden, weight, labels).loss)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from autodeco.errors import DataError, did_you_mean
 from autodeco.tasks.base import split_of
 
 SPLITS = ("train", "validation", "test")
+_PACKAGED = ("commands.yaml", "training_phrasings.yaml")
 # Of each kind what it is, and the fields that a group of it may have beside its texts.
 KINDS = {
     "low": ("asks for less diversity", {"level"}),
@@ -85,10 +88,11 @@ def load_commands(path: str | Path | None = None) -> list[Command]:
         DataError: the file is missing, empty or not YAML, or a group cannot be used; names the group and the value.
     """
     name = "the packaged commands" if path is None else str(path)
-    groups = _read(path, name)
+    files = [path] if path is not None else [resources.files("autodeco.control") / "data" / own for own in _PACKAGED]
     commands: list[Command] = []
-    for number, group in enumerate(groups, start=1):
-        commands.extend(_commands_of(group, f"{name}, group {number}"))
+    numbers: Counter[str] = Counter()  # of texts so far, by what they have in common: groups of one name go on counting
+    for number, group in enumerate((group for file in files for group in _read(file, name)), start=1):
+        commands.extend(_commands_of(group, f"{name}, group {number}", numbers))
     _check_unique(commands, name)
     return commands
 
@@ -113,13 +117,10 @@ def digest(commands: Sequence[Command]) -> str:
     return hashlib.sha256(json.dumps([asdict(command) for command in commands]).encode()).hexdigest()
 
 
-def _read(path: str | Path | None, name: str) -> list[Any]:
+def _read(path: str | Path | Traversable, name: str) -> list[Any]:
     try:
-        if path is None:
-            text = (resources.files("autodeco.control") / "data" / "commands.yaml").read_text(encoding="utf-8")
-        else:
-            text = Path(path).read_text(encoding="utf-8")
-        groups = yaml.safe_load(text)
+        file = Path(path) if isinstance(path, str) else path
+        groups = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"commands file {name} cannot be read: {error.strerror}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -131,7 +132,7 @@ def _read(path: str | Path | None, name: str) -> list[Any]:
     return groups
 
 
-def _commands_of(group: Any, where: str) -> list[Command]:
+def _commands_of(group: Any, where: str, numbers: Counter[str]) -> list[Command]:
     if not isinstance(group, dict):
         raise DataError(f"{where}: a group must be 'name: value' lines, found {type(group).__name__}.")
     kind = group.get("kind")
@@ -146,7 +147,9 @@ def _commands_of(group: Any, where: str) -> list[Command]:
     level = _level(group, kind, where)
     scope = _scope(group, kind, where)
     commands = []
-    for number, (split, text) in enumerate(_texts(group, where), start=1):
+    stem = f"{kind}/{subkind}/{language}"
+    for split, text in _texts(group, where):
+        numbers[stem] += 1
         choices = _values(group, split, where) if kind == "absolute" else [{}]
         if len(choices) > 1 and not any(name in text for name in _PLACEHOLDERS):
             raise DataError(
@@ -156,7 +159,7 @@ def _commands_of(group: Any, where: str) -> list[Command]:
         for values in choices:
             filled, suffix = _fill(text, values, where)
             target = Target(level, values.get("temperature"), values.get("top_p"))
-            identity = f"{kind}/{subkind}/{language}{number}{suffix}"
+            identity = f"{stem}{numbers[stem]}{suffix}"
             commands.append(Command(identity, filled, kind, subkind, split, target, scope, language))
     return commands
 

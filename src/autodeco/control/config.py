@@ -111,6 +111,15 @@ class ControlConfig(TrainingConfig):
         return self
 
     @model_validator(mode="after")
+    def _summarises_what_stays(self) -> ControlConfig:
+        if self.lora_rank and self.prompt_layer:
+            raise ValueError(
+                "prompt_layer summarises the prompt after a layer that the adapter of lora_rank changes; with an "
+                "adapter, leave it at 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_an_adapter_to_limit(self) -> ControlConfig:
         if self.lora_layers and not self.lora_rank:
             raise ValueError("lora_layers says where the adapter of lora_rank is, and lora_rank is 0: there is none")

@@ -50,7 +50,7 @@ class ControlTrainer(AutoDecoTrainer):
         if not self._sampled_tokens:
             return inputs
         sampled = {**inputs, "labels": sampled_labels(inputs, self._sampled_tokens, generator)}
-        if self._autodeco_model.autodeco_config.prompt_summary:
+        if self._autodeco_model.autodeco_config.prompt_summary and "prompt_mask" not in inputs:
             # The first label that is left does not say where the prompt ends. Batches are padded on the right.
             sampled["prompt_mask"] = prompt_of(inputs["labels"])
         return sampled

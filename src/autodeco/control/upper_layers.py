@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from autodeco.checkpoint.adapter import adapter_disabled
 from autodeco.errors import ConfigError
 from autodeco.files import check_space
+from autodeco.layers import decoder_layers
 from autodeco.modeling import AutoDecoForCausalLM
 
 _TOLERANCE = 1e-2  # of the hidden states' own size; layers that cannot be run alone are off by all of it
@@ -37,7 +38,7 @@ def targets_in(base: Any, targets: str | Sequence[str], layers: int) -> list[str
     Raises:
         ConfigError: the base has no such list of layers, or fewer, or none of them has such a part.
     """
-    stack = _stack_of(base)
+    stack = decoder_layers(base, "lora_layers")
     if layers > len(stack):
         raise ConfigError(f"lora_layers: {layers} of the last layers are to be adapted, and there are {len(stack)}.")
     prefix = next(name for name, part in base.named_modules() if part is stack)
@@ -51,16 +52,6 @@ def targets_in(base: Any, targets: str | Sequence[str], layers: int) -> list[str
     if not found:
         raise ConfigError(f"lora_targets: none of {targets!r} is a linear layer of the last {layers} layers.")
     return found
-
-
-def _stack_of(base: Any) -> nn.ModuleList:
-    stack = getattr(base.base_model, "layers", None)
-    if not isinstance(stack, nn.ModuleList):
-        raise ConfigError(
-            f"lora_layers: {type(base.base_model).__name__} does not keep its layers in one list named 'layers', so "
-            f"the last of them cannot be run alone. Leave lora_layers at 0."
-        )
-    return stack
 
 
 class UpperLayers:
@@ -79,7 +70,7 @@ class UpperLayers:
 
     def __init__(self, model: AutoDecoForCausalLM, layers: int, lengths: Sequence[int], folder: Path) -> None:
         self._model = model
-        self._stack = _stack_of(model)
+        self._stack = decoder_layers(model, "lora_layers")
         self._first = len(self._stack) - layers
         self._starts = [0, *accumulate(lengths)]
         self._is_known = [False] * len(lengths)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from autodeco.errors import DataError
 from autodeco.modeling import AutoDecoForCausalLM
+from autodeco.prompt_states import both_states
 from autodeco.prompts import summary_of_text
 from autodeco.rollouts.sampler import Message
 from autodeco.serving.load import context_length
@@ -133,11 +134,11 @@ def teacher_forced(
         ]
         padded = collate(examples, pad)
         inputs = {name: padded[name].to(model.device) for name in ("input_ids", "attention_mask")}
-        hidden = model.lm_head_inputs(**inputs)
+        hidden, of_prompts = both_states(model, **inputs)
         for place, (index, row) in enumerate(zip(batch, rows, strict=True)):
             end = len(row.input_ids)
             targets = inputs["input_ids"][place, row.prompt_length : end]
-            summary = summary_of_text(model, hidden[place : place + 1], row.prompt_length)
+            summary = summary_of_text(model, of_prompts[place : place + 1], row.prompt_length)
             yield TeacherForced(index, hidden[place, row.prompt_length - 1 : end - 1], targets, summary)
         finished += len(batch)
         if on_progress is not None:

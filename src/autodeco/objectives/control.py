@@ -39,6 +39,7 @@ from autodeco.objectives.base_divergence import base_divergence
 from autodeco.objectives.eager import IGNORED, LMHead
 from autodeco.objectives.head_values import head_values
 from autodeco.objectives.output import ObjectiveOutput
+from autodeco.objectives.prompt import Prompts
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def control(
     decoding: Callable[..., ObjectiveOutput],
     starting_heads: DecodingHeads | None = None,
     base_hidden_states: Tensor | None = None,
-    prompt_mask: Tensor | None = None,
+    prompts: Prompts | None = None,
 ) -> ObjectiveOutput:
     """The decoding objective and the keep loss on uncommanded rows, and the command losses and the base loss on all.
 
@@ -118,7 +119,7 @@ def control(
         decoding: an objective of ``eager`` or ``fused``, its settings bound.
         starting_heads: what uncommanded rows are kept at; they are not trained.
         base_hidden_states: ``[B, S, H]``, of the base without its adapter; ``None`` where it has none.
-        prompt_mask: ``[B, S]``, as of the decoding objective.
+        prompts: as of the decoding objective.
 
     Returns:
         The weighted sum as ``loss``. All else is of the uncommanded rows, as the decoding objective returns it; the
@@ -132,10 +133,10 @@ def control(
         labels[plain],
         _of_rows(easy_token_draws, plain),
         row_weights=_of_rows(row_weights, plain),
-        prompt_mask=_of_rows(prompt_mask, plain),
+        prompts=None if prompts is None else prompts.rows(plain),
     )
     places = plain.nonzero().squeeze(-1)
-    given = hidden_states, lm_head_weight, labels, prompt_mask
+    given = hidden_states, lm_head_weight, labels, prompts
     values, rows = head_values(heads, *given, asked.commanded, needs_top_p=weights.top_p)
 
     loss = weights.decoding * output.loss
@@ -246,12 +247,12 @@ def _keep_losses(
     hidden_states: Tensor,
     lm_head: LMHead,
     labels: Tensor,
-    prompt_mask: Tensor | None,
+    prompts: Prompts | None,
     plain: Tensor,
     base_hidden_states: Tensor | None,
 ) -> dict[str, Tensor]:
     """``mean_t (x_t - x⁰_t)²`` of every uncommanded row, ``[rows]``, by head."""
-    given = hidden_states, lm_head, labels, prompt_mask, plain
+    given = hidden_states, lm_head, labels, prompts, plain
     values, rows = head_values(heads, *given)
     with torch.no_grad():
         before = hidden_states if base_hidden_states is None else base_hidden_states

@@ -19,7 +19,7 @@ from autodeco import distribution
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
 from autodeco.objectives.prompt import IGNORED as IGNORED
-from autodeco.objectives.prompt import seen_by, summary_of
+from autodeco.objectives.prompt import Prompts, seen_by, summary_of
 
 EASY_TOKEN_MASKING = 0.6  # probability of dropping an easy position (paper, section 3)
 SOFT_TOP_P_DECAY = 30.0  # α
@@ -61,7 +61,7 @@ def released(
     easy_token_draws: Tensor | None = None,
     *,
     row_weights: Tensor | None = None,
-    prompt_mask: Tensor | None = None,
+    prompts: Prompts | None = None,
     importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
@@ -84,8 +84,7 @@ def released(
             ``easy_token_masking``. ``None`` drops nothing.
         row_weights: ``[B]``, multiplies the losses of each row's tokens; negative for what should become less likely.
             Means stay over the number of tokens, so twice the weights are twice the loss. ``None`` is 1 everywhere.
-        prompt_mask: ``[B, S]``, true at the prompt's positions, for heads with ``prompt_summary``; ``None`` is all
-            before each row's first label.
+        prompts: for heads with ``prompt_summary``; ``None`` is all before each row's first label.
         importance_ratio_cap: weight each position by the ratio of the target's probability in the part's distribution
             (``softmax(l / T)``, ``p̃``) to the base's, detached, at most this; ``None`` does not.
         easy_token_masking: the share of easy positions to drop.
@@ -99,7 +98,7 @@ def released(
         Losses in nats a token; gradients reach ``heads.parameters()`` and, where they require one, the hidden states.
     """
     predictions = _predict(
-        heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights, prompt_mask
+        heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights, prompts
     )
     log_probability = at_targets(predictions.scaled_logits.log_softmax(-1), predictions.targets)
     kept = (~predictions.dropped).to(log_probability.dtype)
@@ -125,7 +124,7 @@ def end_to_end(
     easy_token_draws: Tensor | None = None,
     *,
     row_weights: Tensor | None = None,
-    prompt_mask: Tensor | None = None,
+    prompts: Prompts | None = None,
     importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
@@ -138,7 +137,7 @@ def end_to_end(
     ``temperature_loss`` and ``top_p_loss`` are ``None``.
     """
     predictions = _predict(
-        heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights, prompt_mask
+        heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights, prompts
     )
     log_probability = _soft_top_p_log_probability(predictions, decay, soft_nucleus)
     kept = (~predictions.dropped).to(log_probability.dtype)
@@ -154,7 +153,7 @@ def _predict(
     easy_token_draws: Tensor | None,
     easy_token_masking: float,
     row_weights: Tensor | None,
-    prompt_mask: Tensor | None,
+    prompts: Prompts | None,
 ) -> _Predictions:
     """Runs ``lm_head`` and the heads at the positions whose next token is a label."""
     next_labels = labels[:, 1:]
@@ -170,7 +169,7 @@ def _predict(
         if easy_token_draws is not None:
             dropped = easy & (easy_token_draws[valid] < easy_token_masking)
     rows = valid.nonzero()[:, 0]
-    seen = seen_by(heads, hidden, summary_of(heads, hidden_states, labels, prompt_mask), rows)
+    seen = seen_by(heads, hidden, summary_of(heads, hidden_states, labels, prompts), rows)
     temperature = heads.temperature(seen, heads.base_statistics(logits))
     scaled = distribution.scale(logits, temperature, heads.config.min_temperature)
     with torch.no_grad():

@@ -21,7 +21,7 @@ from autodeco.objectives.head_gradients import with_head_gradients
 from autodeco.objectives.output import ObjectiveOutput
 from autodeco.objectives.positions import HiddenStates, Positions
 from autodeco.objectives.product import ChunkProduct
-from autodeco.objectives.prompt import summary_of
+from autodeco.objectives.prompt import Prompts, summary_of
 from autodeco.objectives.rows import ChunkRows, chunk_rows
 
 
@@ -33,7 +33,7 @@ def released(
     easy_token_draws: Tensor | None = None,
     *,
     row_weights: Tensor | None = None,
-    prompt_mask: Tensor | None = None,
+    prompts: Prompts | None = None,
     importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
@@ -44,9 +44,7 @@ def released(
     settings = _Settings(
         True, importance_ratio_cap, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive"
     )
-    return _objective(
-        settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights, prompt_mask
-    )
+    return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights, prompts)
 
 
 def end_to_end(
@@ -57,7 +55,7 @@ def end_to_end(
     easy_token_draws: Tensor | None = None,
     *,
     row_weights: Tensor | None = None,
-    prompt_mask: Tensor | None = None,
+    prompts: Prompts | None = None,
     importance_ratio_cap: float | None = None,
     easy_token_masking: float = EASY_TOKEN_MASKING,
     dynamic_fine_tuning: bool = True,
@@ -68,9 +66,7 @@ def end_to_end(
     settings = _Settings(
         False, importance_ratio_cap, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive"
     )
-    return _objective(
-        settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights, prompt_mask
-    )
+    return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights, prompts)
 
 
 @dataclass(frozen=True)
@@ -109,12 +105,12 @@ def _objective(
     labels: Tensor,
     easy_token_draws: Tensor | None,
     row_weights: Tensor | None,
-    prompt_mask: Tensor | None,
+    prompts: Prompts | None,
 ) -> ObjectiveOutput:
     next_labels = labels[:, 1:]
     valid = next_labels != IGNORED
     places = valid.nonzero()
-    hidden = HiddenStates(hidden_states, places, summary_of(heads, hidden_states, labels, prompt_mask))
+    hidden = HiddenStates(hidden_states, places, summary_of(heads, hidden_states, labels, prompts))
     row = places[:, 0]
     draws = None if easy_token_draws is None else easy_token_draws[valid]
     with torch.no_grad():

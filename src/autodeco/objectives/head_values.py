@@ -9,7 +9,7 @@ from autodeco import distribution
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.chunks import chunk_size
 from autodeco.objectives.eager import IGNORED, LMHead
-from autodeco.objectives.prompt import seen_by, summary_of
+from autodeco.objectives.prompt import Prompts, seen_by, summary_of
 
 
 def head_values(
@@ -17,7 +17,7 @@ def head_values(
     hidden_states: Tensor,
     lm_head: LMHead,
     labels: Tensor,
-    prompt_mask: Tensor | None,
+    prompts: Prompts | None,
     chosen: Tensor,
     *,
     needs_top_p: bool = True,
@@ -29,7 +29,7 @@ def head_values(
         hidden_states: ``[B, S, H]``, the input of ``lm_head``.
         lm_head: ``[V, H]``, or a function from hidden states to logits.
         labels: ``[B, S]`` token ids, not shifted; -100 is ignored.
-        prompt_mask: ``[B, S]``, for heads with ``prompt_summary``; ``None`` is all before each row's first label.
+        prompts: for heads with ``prompt_summary``; ``None`` is all before each row's first label.
         chosen: ``[B]`` boolean.
         needs_top_p: whether ``top_p`` is wanted, beside ``temperature``.
 
@@ -41,7 +41,7 @@ def head_values(
     ones = torch.ones(len(hidden), device=hidden.device)
     base = _statistics(heads, hidden, lm_head, ones) if heads.needs_base_statistics else None
     rows = valid.nonzero()[:, 0]
-    seen = seen_by(heads, hidden, summary_of(heads, hidden_states, labels, prompt_mask), rows)
+    seen = seen_by(heads, hidden, summary_of(heads, hidden_states, labels, prompts), rows)
     temperature = heads.temperature(seen, base)
     values = {"temperature": temperature}
     if needs_top_p:

@@ -15,6 +15,7 @@ from torch import Tensor
 from autodeco import distribution, lm_head, prompts, provenance
 from autodeco.errors import DataError
 from autodeco.heads import DecodingHeads, ShapedLogits
+from autodeco.prompt_states import both_states
 from autodeco.strategies import AutoDeco, Default
 from autodeco.strategies.base import MIN_TEMPERATURE
 from autodeco.trace.format import ALTERNATIVES, Alternative, Header, Trace, TracedToken
@@ -79,8 +80,8 @@ def trace_text(
     ids = torch.tensor([[*prompt_ids, *completion_ids]], device=model.device)
     model.check_logit_path(ids[:, :_CHECKED_TOKENS])
     first = len(prompt_ids)
-    all_states = model.lm_head_inputs(ids[:, :-1])
-    summary = prompts.summary_of_text(model, all_states, first)
+    all_states, of_prompt = both_states(model, ids[:, :-1])
+    summary = prompts.summary_of_text(model, of_prompt, first)
     hidden_states = all_states[0, first - 1 :]
     shaper = model.shaper if model.heads_enabled else Default()
     by_heads = isinstance(shaper, DecodingHeads | AutoDeco)

@@ -163,7 +163,7 @@ def _tokenize(config: TrainingConfig, source: str, tokenizer: Any, ends: set[int
 def _load_model(config: TrainingConfig, adapt: Callable[[Any], None] | None) -> AutoDecoForCausalLM:
     heads = load_heads(config.heads) if config.heads else None  # before the base: seconds, where it may take minutes
     if heads is not None and config.prompt_summary:
-        heads = heads.with_prompt_summary()
+        heads = heads.with_prompt_summary(config.prompt_layer)
     base = load_base(config.model, revision=config.model_revision, dtype=config.dtype)
     if adapt is not None:
         adapt(base)
@@ -176,6 +176,7 @@ def _load_model(config: TrainingConfig, adapt: Callable[[Any], None] | None) -> 
         statistics_features=config.statistics_features,
         temperature_features=config.temperature_features,
         prompt_summary=config.prompt_summary,
+        prompt_layer=config.prompt_layer,
     )
 
 

@@ -55,6 +55,7 @@ def stored_states(
         chat_template=_digest(tokenizer.chat_template),
         hidden_size=hidden_size,
         prompts=prompts,
+        prompt_layer=model.autodeco_config.prompt_layer,
     )
     with PartialState().main_process_first():  # the others find it full
         store = HiddenStateStore(folder, identity)

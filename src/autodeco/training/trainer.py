@@ -54,7 +54,15 @@ class AutoDecoTrainer(Trainer):  # type: ignore[misc]
             inputs = self._sampled(inputs, generator)
             draws = _easy_token_draws(inputs["labels"], generator)
         # Through the (possibly wrapped) model's forward, so that gradients are synchronised across devices.
-        names = ("hidden_states", "input_ids", "attention_mask", "labels", "row_weights", "prompt_mask")
+        names = (
+            "hidden_states",
+            "input_ids",
+            "attention_mask",
+            "labels",
+            "row_weights",
+            "prompt_mask",
+            "prompt_states",
+        )
         given = {name: inputs[name] for name in names if name in inputs}
         output = model(**given, objective=self._objective_of(inputs), easy_token_draws=draws)
         if not torch.isfinite(output.loss):

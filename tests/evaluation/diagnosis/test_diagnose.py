@@ -21,7 +21,7 @@ from autodeco.evaluation.diagnosis import (
     verdict,
 )
 from autodeco.heads import DecodingHeads
-from autodeco.training.hidden_states import HiddenStateStore, StoredDataset, StoreIdentity, fill_store
+from autodeco.training.hidden_states import HiddenStateStore, RowStates, StoredDataset, StoreIdentity, fill_store
 from autodeco.training.tokenize import TokenizedRow
 
 HIDDEN, VOCAB = 8, 20
@@ -205,7 +205,7 @@ def test_store_json_and_words(tmp_path):
     rows = [TokenizedRow(f"row {at}", [0, *own.tolist()], 1) for at, own in enumerate(targets)]
     for first in (0, 10, 20):
         span = slice(first, first + 10)
-        store.write(rows[span], list(states[span]), list(targets[span]))
+        store.write(rows[span], [RowStates(*pair) for pair in zip(states[span], targets[span], strict=True)])
     found = diagnose_store(store, heads, weight, resamples=100)
     assert (found.trajectories, found.overall.tokens, found.data) == (30, 600, "30 stored trajectories of tiny")
     exact = diagnose(chunks, heads, weight, data="planted", resamples=100)
@@ -226,7 +226,7 @@ def test_a_store_with_whole_prompts_gives_heads_their_summary_and_others_the_com
     heads = model.decoding_heads
     torch.manual_seed(0)
     for head in (heads.temp_head, heads.top_p_head):
-        head.prompt.weight.normal_(0, 0.1)
+        head.prompt.up.normal_(0, 0.1)
     lengths = [(9, 4), (14, 1), (12, 7), (11, 9)]
     rows = [TokenizedRow(f"row {n}", torch.randint(3, 128, (n,)).tolist(), prompt) for n, prompt in lengths]
     stores = {}
@@ -237,9 +237,8 @@ def test_a_store_with_whole_prompts_gives_heads_their_summary_and_others_the_com
     weight = model.get_output_embeddings().weight
     temperatures = []
     for row, stored in zip(rows, StoredDataset(stores[True]), strict=True):
-        states = stored["hidden_states"].unsqueeze(0)  # every position's but the last one's
-        summary = heads.summarise_prompt(states[:, : row.prompt_length], torch.ones(1, row.prompt_length))
-        temperatures.append(heads.temperature(heads.input_of(states[0, row.prompt_length - 1 :], summary)))
+        summary = heads.summarise_prompt(stored["prompt_states"].unsqueeze(0), torch.ones(1, row.prompt_length))
+        temperatures.append(heads.temperature(heads.input_of(stored["hidden_states"], summary)))
     found = diagnose_store(stores[True], heads, weight, resamples=50)
     assert found.overall.tokens == sum(n - prompt for n, prompt in lengths)
     assert found.overall.heads_temperature == pytest.approx(torch.cat(temperatures).mean().item(), abs=1e-5)

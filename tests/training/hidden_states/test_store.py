@@ -6,9 +6,10 @@ import shutil
 
 import pytest
 import torch
+from tests.conftest import tiny_llama
 
+from autodeco import AutoDecoForCausalLM
 from autodeco.errors import RunFolderError, StoreError
-from autodeco.training.batches import collate
 from autodeco.training.hidden_states import (
     HiddenStateStore,
     StoredDataset,
@@ -178,13 +179,15 @@ def test_a_disk_too_small_is_refused_before_anything_is_computed(tmp_path, rows,
         fill_store(open_store(tmp_path), model, rows)
 
 
-def test_with_prompts_a_stored_row_is_what_the_base_has_just_computed(tmp_path, model, small_shards):
+@pytest.mark.parametrize("layer", [0, 1])
+def test_with_prompts_a_stored_row_is_what_the_base_has_just_computed(tmp_path, small_shards, layer):
+    model = AutoDecoForCausalLM.from_base(tiny_llama(), prompt_summary=True, prompt_layer=layer)
     generator = torch.Generator().manual_seed(0)
     rows = [
         TokenizedRow(f"row {n}", torch.randint(3, 128, (length,), generator=generator).tolist(), prompt)
         for n, (length, prompt) in enumerate([(9, 4), (5, 1), (12, 11), (7, 2)])
     ]
-    identity = dataclasses.replace(IDENTITY, prompts=True)
+    identity = dataclasses.replace(IDENTITY, prompts=True, prompt_layer=layer)
     store = open_store(tmp_path, identity)
     fill_store(store, model, rows)
     again = open_store(tmp_path, identity)
@@ -193,13 +196,16 @@ def test_with_prompts_a_stored_row_is_what_the_base_has_just_computed(tmp_path, 
     dataset = StoredDataset(again)
     chosen = [2, 0, 3, 1]
     batch = collate_stored([dataset[index] for index in chosen])
-    streamed = collate([{**vars(rows[index]), "row": index} for index in chosen], pad_token_id=0)
-    assert batch["labels"].equal(streamed["labels"])
     for place, index in enumerate(chosen):
-        ids = rows[index].input_ids
-        expected = model.lm_head_inputs(torch.tensor([ids]))[0, :-1]
-        found = batch["hidden_states"][place, : len(ids) - 1].float()
-        torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+        ids, length = torch.tensor([rows[index].input_ids]), rows[index].prompt_length
+        states = model.base_model(ids, output_hidden_states=True).hidden_states
+        found, targets = batch["hidden_states"][place].float(), ids[0, length:]
+        torch.testing.assert_close(found[: len(targets)], states[-1][0, length - 1 : -1], rtol=1e-2, atol=1e-2)
+        assert batch["labels"][place, 1 : len(targets) + 1].equal(targets)
+        assert (batch["labels"][place] != -100).sum() == len(targets)
+        assert batch["prompt_mask"][place].sum() == length
+        found = batch["prompt_states"][place, :length].float()
+        torch.testing.assert_close(found, states[layer or -1][0, :length], rtol=1e-2, atol=1e-2)
     size = sum((tmp_path / shard.file).stat().st_size for shard in again.shards)
     assert 0 <= size - estimated_bytes(rows, 32, prompts=True) < 600 * len(again.shards)
 
@@ -210,6 +216,6 @@ def test_a_store_with_prompts_is_another_one_and_old_stores_have_none(tmp_path, 
         open_store(tmp_path, dataclasses.replace(IDENTITY, prompts=True))
     index = tmp_path / "store.json"
     record = json.loads(index.read_text())
-    del record["identity"]["prompts"]
+    del record["identity"]["prompts"], record["identity"]["prompt_layer"]
     index.write_text(json.dumps(record))
     open_store(tmp_path).check(rows)

@@ -60,10 +60,16 @@ class StoredChunks:
     """
 
     def __init__(self, store: HiddenStateStore, heads: DecodingHeads, rows: Sequence[int] | None = None) -> None:
-        if heads.config.prompt_summary and not store.identity.prompts:
+        needed, found = heads.config.prompt_layer, store.identity.prompt_layer
+        if heads.config.prompt_summary and (not store.identity.prompts or needed != found):
+            held = (
+                f"hold prompts after layer {found} (0: the last)"
+                if store.identity.prompts
+                else "are of completions alone"
+            )
             raise DataError(
-                f"these heads see a summary of the prompt (prompt_summary), and the hidden states in {store.folder} "
-                f"are of completions alone. Give the store of a training run with prompt_summary: true."
+                f"these heads see a summary of the prompt (prompt_summary, prompt_layer {needed}), and the hidden "
+                f"states in {store.folder} {held}. Give the store of a training run with those settings."
             )
         self._dataset = StoredDataset(store)
         self._heads = heads
@@ -82,8 +88,10 @@ class StoredChunks:
     def _chunk(self, row: int) -> Chunk:
         example = self._dataset[row]
         states, targets = example["hidden_states"], example["targets"]
-        before = len(states) - len(targets)  # of a store with whole prompts; the prompt's last state is the next one
-        prompt = states[: before + 1].unsqueeze(0)
-        summary = self._heads.summarise_prompt(prompt, torch.ones(prompt.shape[:2]))
-        beside = None if summary is None else summary.expand(len(targets), -1)
-        return Chunk(states[before:], targets, torch.full((len(targets),), row), beside)
+        beside = None
+        if self._heads.config.prompt_summary:
+            prompt = example["prompt_states"].unsqueeze(0)
+            summary = self._heads.summarise_prompt(prompt, torch.ones(prompt.shape[:2]))
+            assert summary is not None
+            beside = summary.expand(len(targets), -1)
+        return Chunk(states, targets, torch.full((len(targets),), row), beside)

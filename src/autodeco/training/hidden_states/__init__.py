@@ -7,16 +7,17 @@ A store is a folder: ``store.json`` (what it was made from, and the shards with 
 - ``targets`` ``[N]`` int32, the token that follows each,
 - ``lengths`` ``[R]`` int32, how many positions each row has.
 
-For heads with ``prompt_summary`` it also holds the rest of each prompt: ``hidden_states`` then has ``prompt_lengths``
-``[R]`` int32 more of each row, before those that the loss uses.
+For heads with ``prompt_summary`` it also holds each prompt: ``prompt_states`` bfloat16, the states that the summary is
+made of at all of its positions, and ``prompt_lengths`` ``[R]`` int32, how many of them each row has.
 """
 
 from autodeco.training.hidden_states.dataset import StoredDataset, collate_stored
 from autodeco.training.hidden_states.fill import estimated_bytes, fill_store
-from autodeco.training.hidden_states.store import HiddenStateStore, StoreIdentity
+from autodeco.training.hidden_states.store import HiddenStateStore, RowStates, StoreIdentity
 
 __all__ = [
     "HiddenStateStore",
+    "RowStates",
     "StoreIdentity",
     "StoredDataset",
     "collate_stored",

@@ -41,17 +41,24 @@ class StoredDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         number = bisect_right(self._first_rows, index) - 1
         within = index - self._first_rows[number]
-        states, targets = (column[starts[within] : starts[within + 1]] for column, starts in self._shard(number))
+        stored = {
+            name: column[starts[within] : starts[within + 1]] for name, (column, starts) in self._shard(number).items()
+        }
         weight = 1.0 if self._weights is None else self._weights[index]
-        return {"hidden_states": states, "targets": targets, "weight": weight, "row": index}
+        return {**stored, "weight": weight, "row": index}
 
-    def _open(self, number: int) -> tuple[tuple[Any, list[int]], tuple[Any, list[int]]]:
-        """A shard's states and targets, to be sliced, each with the places at which its rows begin."""
+    def _open(self, number: int) -> dict[str, tuple[Any, list[int]]]:
+        """A shard's columns, to be sliced, each with the places at which its rows begin."""
         shard = self._store.open_shard(number)
-        lengths = shard.get_tensor("lengths")
-        prompts = shard.get_tensor("prompt_lengths") if self._store.identity.prompts else torch.zeros_like(lengths)
-        starts_of_states, starts = ([0, *accumulate(counts.tolist())] for counts in (prompts + lengths, lengths))
-        return (shard.get_slice("hidden_states"), starts_of_states), (shard.get_slice("targets"), starts)
+
+        def starts_of(lengths: str) -> list[int]:
+            return [0, *accumulate(shard.get_tensor(lengths).tolist())]
+
+        starts = starts_of("lengths")
+        columns = {name: (shard.get_slice(name), starts) for name in ("hidden_states", "targets")}
+        if self._store.identity.prompts:
+            columns["prompt_states"] = (shard.get_slice("prompt_states"), starts_of("prompt_lengths"))
+        return columns
 
 
 def collate_stored(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -59,15 +66,24 @@ def collate_stored(examples: list[dict[str, Any]]) -> dict[str, Tensor]:
 
     Returns:
         ``hidden_states`` ``[B, S, H]``, ``labels`` ``[B, S]`` as objectives take them (the label at position i + 1 is
-        the target of the state at i; -100 elsewhere), ``row`` ``[B]`` and ``row_weights`` ``[B]``. Rows that were
-        stored with their prompts begin with them, as rows that the base has just run over do.
+        the target of the state at i; -100 elsewhere), ``row`` ``[B]`` and ``row_weights`` ``[B]``. Of rows that were
+        stored with their prompts, ``prompt_states`` ``[B, P, H]`` and ``prompt_mask`` ``[B, P]``, too.
     """
-    length = max(len(example["hidden_states"]) for example in examples) + 1
-    first = examples[0]["hidden_states"]
-    hidden_states = torch.zeros(len(examples), length, first.shape[-1], dtype=first.dtype)
-    labels = torch.full((len(examples), length), IGNORED)
+    hidden_states, _ = _padded([example["hidden_states"] for example in examples], extra=1)
+    labels = torch.full(hidden_states.shape[:2], IGNORED)
     for index, example in enumerate(examples):
-        count, completion = len(example["hidden_states"]), len(example["targets"])
-        hidden_states[index, :count] = example["hidden_states"]
-        labels[index, count - completion + 1 : count + 1] = example["targets"]
-    return {"hidden_states": hidden_states, "labels": labels, **rows_of(examples)}
+        labels[index, 1 : len(example["targets"]) + 1] = example["targets"]
+    batch = {"hidden_states": hidden_states, "labels": labels, **rows_of(examples)}
+    if "prompt_states" in examples[0]:
+        batch["prompt_states"], batch["prompt_mask"] = _padded([example["prompt_states"] for example in examples])
+    return batch
+
+
+def _padded(rows: Sequence[Tensor], extra: int = 0) -> tuple[Tensor, Tensor]:
+    """Rows ``[n, H]`` as ``[B, S, H]``, ``S`` the longest and ``extra`` more; and where they are, ``[B, S]``."""
+    lengths = torch.tensor([len(row) for row in rows])
+    length = int(lengths.max()) + extra
+    padded = torch.zeros(len(rows), length, rows[0].shape[-1], dtype=rows[0].dtype)
+    for own, row in zip(padded, rows, strict=True):
+        own[: len(row)] = row
+    return padded, torch.arange(length) < lengths.unsqueeze(1)

@@ -6,13 +6,12 @@ import functools
 import time
 from collections.abc import Callable
 
-from torch import Tensor
-
 from autodeco.files import check_space
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.objectives.eager import IGNORED
+from autodeco.prompt_states import both_states
 from autodeco.training.batches import collate, neighbours
-from autodeco.training.hidden_states.store import HiddenStateStore
+from autodeco.training.hidden_states.store import HiddenStateStore, RowStates
 from autodeco.training.tokenize import TokenizedRow
 
 _BYTES_PER_VALUE = 2  # bfloat16
@@ -26,7 +25,7 @@ _BATCH_TOKENS = 4096
 def estimated_bytes(rows: list[TokenizedRow], hidden_size: int, *, prompts: bool = False) -> int:
     """Size on disk of a store of these rows, with whole prompts or without."""
     targets = sum(len(row.input_ids) - row.prompt_length for row in rows)
-    states = sum(len(row.input_ids) - 1 for row in rows) if prompts else targets
+    states = sum(len(row.input_ids) for row in rows) if prompts else targets
     return states * hidden_size * _BYTES_PER_VALUE + 4 * targets + 4 * len(rows) * (2 if prompts else 1)
 
 
@@ -56,22 +55,21 @@ def fill_store(
         starts = [sum(shard.rows for shard in store.shards[:index]) for index in range(len(store.shards))]
         for index in store.broken_shards():
             own = rows[starts[index] : starts[index] + store.shards[index].rows]
-            computed = [pair for batch in _batches(own) for pair in zip(*states_of(batch), strict=True)]
-            store.write(own, [states for states, _ in computed], [targets for _, targets in computed], at=index)
+            store.write(own, [states for batch in _batches(own) for states in states_of(batch)], at=index)
     missing = rows[store.rows :]
     needed = estimated_bytes(missing, identity.hidden_size, prompts=identity.prompts)
     check_space(store.folder, needed, "storing hidden states")
     total, written_at = len(rows), time.monotonic()
-    pending: list[tuple[TokenizedRow, Tensor, Tensor]] = []
+    pending: list[tuple[TokenizedRow, RowStates]] = []
 
     def write_pending() -> None:
-        own_rows, states, targets = (list(column) for column in zip(*pending, strict=True))
-        store.write(own_rows, states, targets)
+        own_rows, states = (list(column) for column in zip(*pending, strict=True))
+        store.write(own_rows, states)
         pending.clear()
 
     for batch in _batches(missing):
-        pending.extend(zip(batch, *states_of(batch), strict=True))
-        size = sum(states.numel() for _, states, _ in pending) * _BYTES_PER_VALUE
+        pending.extend(zip(batch, states_of(batch), strict=True))
+        size = estimated_bytes([row for row, _ in pending], identity.hidden_size, prompts=identity.prompts)
         if size >= _SHARD_BYTES or time.monotonic() - written_at >= _SHARD_SECONDS:
             write_pending()
             written_at = time.monotonic()
@@ -85,21 +83,21 @@ def _batches(rows: list[TokenizedRow]) -> list[list[TokenizedRow]]:
     return [[rows[index] for index in batch] for batch in batches]
 
 
-def _states(model: AutoDecoForCausalLM, prompts: bool, rows: list[TokenizedRow]) -> tuple[list[Tensor], list[Tensor]]:
-    """For each row the states ``[n, H]`` whose next token is of the completion, and those tokens ``[n]``.
-
-    With ``prompts``, all states before those, too: ``[p + n, H]``.
-    """
+def _states(model: AutoDecoForCausalLM, prompts: bool, rows: list[TokenizedRow]) -> list[RowStates]:
     examples = [
         {"input_ids": row.input_ids, "prompt_length": row.prompt_length, "row": index} for index, row in enumerate(rows)
     ]
     batch = collate(examples, pad_token_id=0)
     device = model.get_input_embeddings().weight.device
-    hidden = model.lm_head_inputs(batch["input_ids"].to(device), batch["attention_mask"].to(device)).bfloat16().cpu()
+    computed = both_states(model, batch["input_ids"].to(device), batch["attention_mask"].to(device))
+    hidden, of_prompts = (states.bfloat16().cpu() for states in computed)
     next_labels = batch["labels"][:, 1:]
     counted = next_labels != IGNORED
-    wanted = batch["attention_mask"][:, 1:].bool() if prompts else counted
-    return (
-        [hidden[index, :-1][wanted[index]] for index in range(len(rows))],
-        [next_labels[index][counted[index]].int() for index in range(len(rows))],
-    )
+    return [
+        RowStates(
+            hidden[index, :-1][counted[index]],
+            next_labels[index][counted[index]].int(),
+            of_prompts[index, : row.prompt_length] if prompts else None,
+        )
+        for index, row in enumerate(rows)
+    ]

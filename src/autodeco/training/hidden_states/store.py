@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -35,6 +35,7 @@ class StoreIdentity:
         chat_template: digest of its chat template.
         hidden_size: width of the states.
         prompts: whether the states of whole prompts are stored, too.
+        prompt_layer: after which layer those are taken; 0: the last ones.
     """
 
     model: str
@@ -45,6 +46,21 @@ class StoreIdentity:
     chat_template: str
     hidden_size: int
     prompts: bool = False
+    prompt_layer: int = 0
+
+
+class RowStates(NamedTuple):
+    """What is stored of one row.
+
+    Attributes:
+        hidden_states: ``[n, H]``, at the positions that the loss uses.
+        targets: ``[n]``, the token that follows each.
+        prompt_states: ``[p, H]``, of the whole prompt, where prompts are stored.
+    """
+
+    hidden_states: Tensor
+    targets: Tensor
+    prompt_states: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +128,7 @@ class HiddenStateStore:
         try:
             record = json.loads(index.read_text(encoding="utf-8"))
             version = record["format_version"]
-            identity = {"prompts": False} | record["identity"]  # earlier versions knew no other stores
+            identity = {"prompts": False, "prompt_layer": 0} | record["identity"]  # earlier versions knew no others
             self.shards = [Shard(**entry) for entry in record["shards"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
@@ -167,27 +183,25 @@ class HiddenStateStore:
         path = self.folder / shard.file
         return path.exists() and sha256_of(path) == shard.sha256
 
-    def write(
-        self, rows: list[TokenizedRow], states: list[Tensor], targets: list[Tensor], at: int | None = None
-    ) -> None:
+    def write(self, rows: list[TokenizedRow], states: list[RowStates], at: int | None = None) -> None:
         """Adds a shard, on disk when this returns.
 
         Args:
             rows: the data rows in it.
-            states: for each row, ``[n, H]``; with prompts, ``[p + n, H]``.
-            targets: for each row, ``[n]`` token ids.
+            states: of each row.
             at: index of a broken shard to replace; ``None`` appends.
         """
         number = len(self.shards) if at is None else at
         path = self.folder / f"states-{number:05d}.safetensors"
         tensors = {
-            "hidden_states": torch.cat(states).bfloat16().contiguous(),
-            "targets": torch.cat(targets).int().contiguous(),
-            "lengths": torch.tensor([len(own) for own in targets], dtype=torch.int32),
+            "hidden_states": torch.cat([own.hidden_states for own in states]).bfloat16().contiguous(),
+            "targets": torch.cat([own.targets for own in states]).int().contiguous(),
+            "lengths": torch.tensor([len(own.targets) for own in states], dtype=torch.int32),
         }
         if self.identity.prompts:
-            prompt_lengths = [len(own) - len(after) for own, after in zip(states, targets, strict=True)]
-            tensors["prompt_lengths"] = torch.tensor(prompt_lengths, dtype=torch.int32)
+            prompts = [own.prompt_states for own in states if own.prompt_states is not None]
+            tensors["prompt_states"] = torch.cat(prompts).bfloat16().contiguous()
+            tensors["prompt_lengths"] = torch.tensor([len(own) for own in prompts], dtype=torch.int32)
         with replaced_atomically(path) as temporary:
             save_file(tensors, temporary)
         shard = Shard(path.name, len(rows), len(tensors["targets"]), digest_rows(rows), sha256_of(path))

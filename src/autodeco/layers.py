@@ -1,0 +1,28 @@
+"""The decoder layers of a base model: found by the name that Transformers gives them. Runs nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from autodeco.errors import ConfigError
+
+
+def decoder_layers(model: Any, setting: str) -> nn.ModuleList:
+    """The list of a base's layers, in order.
+
+    Args:
+        model: a loaded causal LM.
+        setting: what needs them, for the error.
+
+    Raises:
+        ConfigError: the architecture does not keep them in one list named ``layers``.
+    """
+    layers = getattr(model.base_model, "layers", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise ConfigError(
+            f"{setting}: {type(model.base_model).__name__} does not keep its layers in one list named 'layers', so "
+            f"they cannot be told apart. Leave {setting} at 0."
+        )
+    return layers

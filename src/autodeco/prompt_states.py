@@ -1,0 +1,76 @@
+"""The hidden states that a summary of the prompt is made of: the last, or those after one layer. Summarises nothing.
+
+For models whose heads have ``prompt_summary``, and no others. Kept by thread: two threads can run one model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from autodeco.errors import CheckpointError
+from autodeco.layers import decoder_layers
+
+if TYPE_CHECKING:
+    from autodeco.modeling import AutoDecoForCausalLM
+    from autodeco.training_pass import TrainingPass
+
+_STATE = threading.local()
+
+
+def register(model: AutoDecoForCausalLM) -> None:
+    """Lets :func:`kept_states` see the states of all positions: those at ``lm_head`` are of a few positions only.
+
+    Raises:
+        ConfigError: the base does not keep its layers in a list, and the heads name one.
+        CheckpointError: it has fewer.
+    """
+    number = model.autodeco_config.prompt_layer
+    if not number:
+        model.base_model.register_forward_hook(_keep)
+        return
+    layers = decoder_layers(model, "prompt_layer")
+    if number > len(layers):
+        raise CheckpointError(
+            f"these heads summarise the prompt as it is after layer {number} (prompt_layer), and the base has "
+            f"{len(layers)} layers. Heads belong to the model they were trained on."
+        )
+    layers[number - 1].register_forward_hook(_keep)
+
+
+def _keep(_: nn.Module, __: Any, output: Any) -> None:
+    if getattr(_STATE, "kept", None) is not None:
+        _STATE.kept.append(output if isinstance(output, Tensor) else output[0])
+
+
+@contextmanager
+def kept_states() -> Iterator[list[Tensor]]:
+    """Keeps, of each forward pass of the base in this context, the states ``[B, S, H]`` that the summary is made of."""
+    before: list[Tensor] | None = getattr(_STATE, "kept", None)
+    kept: list[Tensor] = []
+    _STATE.kept = kept
+    try:
+        yield kept
+    finally:
+        _STATE.kept = before
+
+
+def both_states(model: TrainingPass, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """What the heads take of a text, by one pass of the base.
+
+    Args:
+        model: with heads.
+        input_ids: ``[B, S]``.
+        attention_mask: ``[B, S]``.
+
+    Returns:
+        The last hidden states ``[B, S, H]``; and those that a summary is made of, ``[B, S, H]``: the same tensor where
+        the heads see none.
+    """
+    with kept_states() as kept:
+        last = model.lm_head_inputs(input_ids, attention_mask)
+    return last, kept[0] if kept else last
