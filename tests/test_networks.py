@@ -18,7 +18,7 @@ def make_heads(**settings):
     with torch.no_grad():
         for name, parameter in heads.named_parameters():
             if ".prompt." in name:
-                parameter.normal_()
+                parameter.normal_(std=0.3)
     return heads
 
 
@@ -107,7 +107,7 @@ def test_extended_heads_choose_exactly_as_before(frozen, dtype):
     assert all(one.equal(other) for one, other in zip(found, expected, strict=True))
     assert not heads.config.prompt_summary
     assert extended.with_prompt_summary().state_dict().keys() == extended.state_dict().keys()
-    with pytest.raises(ConfigError, match="after layer 0 already .* and 3 is asked for"):
+    with pytest.raises(ConfigError, match=r"after layer 0 already .* and 3 is asked for"):
         extended.with_prompt_summary(3)
 
 

@@ -4,10 +4,10 @@ import copy
 
 import pytest
 import torch
-from transformers import DynamicCache, LlamaForCausalLM
+from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from autodeco import AutoDecoForCausalLM, objectives
-from autodeco.errors import ConfigError
+from autodeco.errors import CheckpointError, ConfigError
 from autodeco.trace.make import trace_text
 from tests.conftest import tiny_autodeco, tiny_llama
 
@@ -249,3 +249,12 @@ def test_torch_compile_gives_the_same_numbers(model, prompt):
     compiled = torch.compile(model, backend="eager")
     with torch.no_grad():
         torch.testing.assert_close(compiled(prompt).logits, model(prompt).logits)
+
+
+def test_layers_that_are_not_there_are_named():
+    heads = AutoDecoForCausalLM.from_base(tiny_llama()).decoding_heads
+    with pytest.raises(CheckpointError, match=r"after layer 3 \(prompt_layer\), and the base has 2 layers"):
+        AutoDecoForCausalLM.from_base(tiny_llama(), heads=heads.with_prompt_summary(3))
+    config = GPT2Config(vocab_size=128, n_embd=32, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=2)
+    with pytest.raises(ConfigError, match="prompt_layer: GPT2Model does not keep its layers in one list"):
+        AutoDecoForCausalLM.from_base(GPT2LMHeadModel(config), heads=heads.with_prompt_summary(1))

@@ -89,3 +89,8 @@ def test_a_base_without_one_list_of_layers():
 def test_layers_without_a_rank(settings):
     with pytest.raises(ConfigError, match="lora_rank is 0"):
         run(settings, lora_rank=0, lora_layers=1)
+
+
+def test_a_prompt_after_a_layer_that_the_adapter_changes(settings):
+    with pytest.raises(ConfigError, match="with an adapter, leave it at 0"):
+        run(settings, prompt_summary=True, prompt_layer=1)

@@ -33,7 +33,7 @@ _FENCE = RawFencedCodeBlockLexer(re.compile(r"(?P<language>[^\n]*)$\n", re.MULTI
 _INLINE = re.compile(r"(?<!`)`(autodeco [^`]+)`(?!`)")
 _NOT_RUN = re.compile(r"<!-- not run: ([^\n]+?) -->\n+\Z")
 _VARIABLE = re.compile(r"[A-Z_]+=")
-_HARMLESS = ("printf", "cat", "wait")
+_HARMLESS = ("printf", "cat", "wait", "source")
 _TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
 _PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 _COMMAND = typer.main.get_command(app)

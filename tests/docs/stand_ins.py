@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from autodeco import AutoDecoForCausalLM
-from autodeco.training.hidden_states import HiddenStateStore, StoreIdentity
+from autodeco.training.hidden_states import HiddenStateStore, RowStates, StoreIdentity
 from autodeco.training.tokenize import TokenizedRow
 from tests.conftest import byte_tokenizer, tiny_llama
 
@@ -58,5 +58,5 @@ def _store(folder: Path, hidden_size: int, vocab_size: int) -> HiddenStateStore:
     store = HiddenStateStore(folder, StoreIdentity("tiny", None, "0", "float32", "t", "c", hidden_size))
     targets = [torch.randint(0, vocab_size, (20,)) for _ in range(4)]
     rows = [TokenizedRow(f"row {at}", [0, *own.tolist()], 1) for at, own in enumerate(targets)]
-    store.write(rows, [torch.randn(20, hidden_size) for _ in rows], targets)
+    store.write(rows, [RowStates(torch.randn(20, hidden_size), own) for own in targets])
     return store

@@ -162,7 +162,7 @@ def test_states_after_a_layer_have_to_be_given():
     heads, hidden, weight, labels = make_case()
     after_layer = DecodingHeads(dataclasses.replace(heads.config, prompt_layer=2))
     after_layer.load_state_dict(heads.state_dict())
-    with pytest.raises(ConfigError, match=r"after layer 2 \(prompt_layer\), and were given its last hidden states alone"):
+    with pytest.raises(ConfigError, match=r"after layer 2 \(prompt_layer\), and were given its last hidden states"):
         eager.end_to_end(after_layer, hidden, weight, labels)
     prompts = Prompts(prompt_of(labels), torch.randn_like(hidden))
     found = [module.end_to_end(after_layer, hidden, weight, labels, prompts=prompts).loss for module in (eager, fused)]

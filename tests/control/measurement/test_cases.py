@@ -40,15 +40,27 @@ def test_a_prompt_has_the_same_commands_whatever_the_other_prompts_are():
     assert make_cases(PACKAGED, PROMPTS[:3], "test", 1, POSITIONS) != CASES[: 3 * len(CONDITIONS)]
 
 
+def test_of_contradictory_commands_the_later_one_is_asked_for():
+    by_id = {command.id: command for command in PACKAGED}
+    for condition, level in (("low, then high", 1), ("high, then low", -1)):
+        for case in (case for case in CASES if case.condition == condition):
+            (text,) = [m["content"] for m in case.messages if by_id[case.command].text in m["content"]]
+            earlier = text.split(by_id[case.command].text)[0]
+            assert any(one.text in earlier for one in PACKAGED if one.target.level == -level)
+            assert case.level == level
+
+
 def test_positions():
     only = make_cases(PACKAGED, PROMPTS[:9], "test", 0, ["system"])
     assert {case.position for case in only if case.command and "quoted" not in case.condition} == {"system"}
 
 
 def test_conditions_without_commands_are_left_out():
+    low = [command for command in PACKAGED if command.kind == "low" and command.language == "en"]
+    assert "high, then low" not in {case.condition for case in make_cases(low, PROMPTS[:2], "test", 0, POSITIONS)}
     few = [command for command in PACKAGED if command.kind in ("low", "high") and command.language == "en"]
     assert {case.condition for case in make_cases(few, PROMPTS[:2], "test", 0, POSITIONS)} == {
-        "none", "none again", "low", "high", "quoted low", "quoted high"
+        "none", "none again", "low", "high", "quoted low", "quoted high", "low, then high", "high, then low"
     }  # fmt: skip
     with pytest.raises(DataError, match="have none in the split 'train' for none, none again, low"):
         make_cases([c for c in PACKAGED if c.split == "test"], PROMPTS[:2], "train", 0, POSITIONS)

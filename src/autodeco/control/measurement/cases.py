@@ -42,7 +42,11 @@ CONDITIONS: dict[str, Callable[[Command], bool]] = {
     "quoted high": _english("high"),
     "other language low": _foreign("low"),
     "other language high": _foreign("high"),
+    "low, then high": _english("high"),  # the later of two commands, which is to win
+    "high, then low": _english("low"),
 }
+# What stands before the command of a condition, in the same place.
+_BEFORE = {"low, then high": "low", "high, then low": "high"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Case:
         condition: of :data:`CONDITIONS`.
         problem: id of the prompt.
         messages: the conversation, with the command.
-        command: its id; ``None`` without one.
+        command: its id; ``None`` without one. Of two commands the later one, here and below.
         subkind: its sub-kind.
         position: where it stands.
         level: that it asks for, also where it is quoted and should not be obeyed.
@@ -116,11 +120,12 @@ def make_cases(
     cases = []
     for example in examples:
         for condition, candidates in chosen.items():
+            before = [one for one in own if condition in _BEFORE and CONDITIONS[_BEFORE[condition]](one)]
             if condition in (PLAIN, AGAIN):
                 cases.append(Case(condition, example.id, example.messages))
-            elif candidates:
+            elif candidates and (before or condition not in _BEFORE):
                 draws = random.Random(batch_seed(seed, f"{example.id} {condition}"))
-                cases.append(_case(condition, example, candidates, draws, positions))
+                cases.append(_case(condition, example, candidates, draws, positions, before))
     return cases
 
 
@@ -130,15 +135,19 @@ def _case(
     candidates: Sequence[Command],
     draws: random.Random,
     positions: Sequence[Position],
+    before: Sequence[Command],
 ) -> Case:
     subkind = draws.choice(sorted({command.subkind for command in candidates}))
     command = draws.choice([command for command in candidates if command.subkind == subkind])
     is_quoted = condition.startswith("quoted")
     position = draws.choice(POSITIONS if is_quoted else positions)
+    text = quote(command.text, command.split) if is_quoted else command.text
+    if before:
+        text = f"{draws.choice(before).text} {text}"
     return Case(
         condition,
         example.id,
-        place(quote(command.text, command.split) if is_quoted else command.text, example.messages, position),
+        place(text, example.messages, position),
         command.id,
         subkind,
         position,
