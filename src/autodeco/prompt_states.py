@@ -8,28 +8,27 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from autodeco.errors import CheckpointError
 from autodeco.layers import decoder_layers
 
-if TYPE_CHECKING:
-    from autodeco.modeling import AutoDecoForCausalLM
-    from autodeco.training_pass import TrainingPass
-
 _STATE = threading.local()
 
 
-def register(model: AutoDecoForCausalLM) -> None:
+def register(model: Any, number: int) -> None:
     """Lets :func:`kept_states` see the states of all positions: those at ``lm_head`` are of a few positions only.
+
+    Args:
+        model: a loaded causal LM.
+        number: of the layer, from 1; 0 for the last hidden states.
 
     Raises:
         ConfigError: the base does not keep its layers in a list, and the heads name one.
         CheckpointError: it has fewer.
     """
-    number = model.autodeco_config.prompt_layer
     if not number:
         model.base_model.register_forward_hook(_keep)
         return
@@ -57,20 +56,3 @@ def kept_states() -> Iterator[list[Tensor]]:
         yield kept
     finally:
         _STATE.kept = before
-
-
-def both_states(model: TrainingPass, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """What the heads take of a text, by one pass of the base.
-
-    Args:
-        model: with heads.
-        input_ids: ``[B, S]``.
-        attention_mask: ``[B, S]``.
-
-    Returns:
-        The last hidden states ``[B, S, H]``; and those that a summary is made of, ``[B, S, H]``: the same tensor where
-        the heads see none.
-    """
-    with kept_states() as kept:
-        last = model.lm_head_inputs(input_ids, attention_mask)
-    return last, kept[0] if kept else last

@@ -17,7 +17,7 @@ from autodeco.errors import ConfigError
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.output import ObjectiveOutput
 from autodeco.objectives.prompt import Prompts, prompt_of
-from autodeco.prompt_states import both_states
+from autodeco.prompt_states import kept_states
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel as _CausalLM
@@ -50,6 +50,21 @@ class TrainingPass(_CausalLM):  # type: ignore[misc]
         hidden_states: Tensor = output.last_hidden_state
         return hidden_states
 
+    def both_states(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """All that the heads take of a text, by one pass of the base.
+
+        Args:
+            input_ids: ``[B, S]``.
+            attention_mask: ``[B, S]``.
+
+        Returns:
+            The last hidden states ``[B, S, H]``; and those that a summary of the prompt is made of, ``[B, S, H]``, the
+            same tensor where the heads see none.
+        """
+        with kept_states() as kept:
+            last = self.lm_head_inputs(input_ids, attention_mask)
+        return last, kept[0] if kept else last
+
     def _training_output(
         self,
         objective: Callable[..., ObjectiveOutput],
@@ -71,7 +86,7 @@ class TrainingPass(_CausalLM):  # type: ignore[misc]
             )
         if hidden_states is None:
             assert input_ids is not None
-            hidden_states, after_layer = both_states(self, input_ids, attention_mask)
+            hidden_states, after_layer = self.both_states(input_ids, attention_mask)
             prompt_states = after_layer if self.autodeco_config.prompt_layer else None
         weight = lm_head.plain_weight(self)
         hidden_states = hidden_states.to(self.get_output_embeddings().weight.dtype)  # stored ones are bfloat16

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from autodeco.errors import DataError
 from autodeco.modeling import AutoDecoForCausalLM
-from autodeco.prompt_states import both_states
 from autodeco.prompts import summary_of_text
 from autodeco.rollouts.sampler import Message
 from autodeco.serving.load import context_length
@@ -134,7 +133,7 @@ def teacher_forced(
         ]
         padded = collate(examples, pad)
         inputs = {name: padded[name].to(model.device) for name in ("input_ids", "attention_mask")}
-        hidden, of_prompts = both_states(model, **inputs)
+        hidden, of_prompts = model.both_states(**inputs)
         for place, (index, row) in enumerate(zip(batch, rows, strict=True)):
             end = len(row.input_ids)
             targets = inputs["input_ids"][place, row.prompt_length : end]

@@ -15,7 +15,6 @@ from torch import Tensor
 from autodeco import distribution, lm_head, prompts, provenance
 from autodeco.errors import DataError
 from autodeco.heads import DecodingHeads, ShapedLogits
-from autodeco.prompt_states import both_states
 from autodeco.strategies import AutoDeco, Default
 from autodeco.strategies.base import MIN_TEMPERATURE
 from autodeco.trace.format import ALTERNATIVES, Alternative, Header, Trace, TracedToken
@@ -80,7 +79,7 @@ def trace_text(
     ids = torch.tensor([[*prompt_ids, *completion_ids]], device=model.device)
     model.check_logit_path(ids[:, :_CHECKED_TOKENS])
     first = len(prompt_ids)
-    all_states, of_prompt = both_states(model, ids[:, :-1])
+    all_states, of_prompt = model.both_states(ids[:, :-1])
     summary = prompts.summary_of_text(model, of_prompt, first)
     hidden_states = all_states[0, first - 1 :]
     shaper = model.shaper if model.heads_enabled else Default()

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from autodeco.files import check_space
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.objectives.eager import IGNORED
-from autodeco.prompt_states import both_states
 from autodeco.training.batches import collate, neighbours
 from autodeco.training.hidden_states.store import HiddenStateStore, RowStates
 from autodeco.training.tokenize import TokenizedRow
@@ -89,7 +88,7 @@ def _states(model: AutoDecoForCausalLM, prompts: bool, rows: list[TokenizedRow])
     ]
     batch = collate(examples, pad_token_id=0)
     device = model.get_input_embeddings().weight.device
-    computed = both_states(model, batch["input_ids"].to(device), batch["attention_mask"].to(device))
+    computed = model.both_states(batch["input_ids"].to(device), batch["attention_mask"].to(device))
     hidden, of_prompts = (states.bfloat16().cpu() for states in computed)
     next_labels = batch["labels"][:, 1:]
     counted = next_labels != IGNORED
