@@ -26,3 +26,9 @@ def decoder_layers(model: Any, setting: str) -> nn.ModuleList:
             f"they cannot be told apart. Leave {setting} at 0."
         )
     return layers
+
+
+def middle_layer(model: Any) -> int:
+    """Number, from 1, of a base's layer in the middle; 0 where the layers are not in one list."""
+    layers = getattr(model.base_model, "layers", None)
+    return len(layers) // 2 + 1 if isinstance(layers, nn.ModuleList) else 0

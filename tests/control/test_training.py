@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from autodeco import AutoDecoForCausalLM
+from autodeco.checkpoint import load_heads
 from autodeco.control.commands import digest, load_commands
 from autodeco.control.config import control_config
 from autodeco.control.training import train_control
@@ -95,6 +96,10 @@ def test_heads_that_see_the_prompt_learn_commands_from_the_store_as_by_streaming
     distances = [entry["temperature_keep_loss"] for entry in logs[0] if "temperature_keep_loss" in entry]
     assert distances[0] == 0  # a summary that starts at nothing
     assert weights(tmp_path / "on")["temp_head.prompt.up"].abs().sum() > 0
+    layers = [load_heads(tmp_path / store).config.prompt_layer for store in ("on", "off")]
+    assert layers == [2, 2]  # of two: in the middle
+    last = run(settings, output=tmp_path / "last", prompt_layer=0, **options)
+    assert load_heads(last.output).config.prompt_layer == 0
 
 
 def test_one_head_alone_and_evaluation_with_validation_phrasings(settings, rollouts):

@@ -38,8 +38,11 @@ class TrainingConfig(BaseModel):
     prompt_summary: bool = Field(
         False, description="let both heads see a summary of the prompt (Transformers only); extends heads to start from"
     )
-    prompt_layer: int = Field(
-        0, ge=0, description="layer after which the prompt is summarised, counted from 1; 0: after the last"
+    prompt_layer: int | None = Field(
+        None,
+        ge=0,
+        description="layer after which the prompt is summarised, counted from 1; 0: after the last; default: of heads "
+        "to start from, else one in the middle",
     )
     easy_token_masking: float = Field(0.6, ge=0, le=1, description="share of easy tokens left out of the loss")
     dynamic_fine_tuning: bool = Field(True, description="weight by the base model's probability of the target")

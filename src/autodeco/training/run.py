@@ -18,6 +18,8 @@ from autodeco.bundled import resolve_model
 from autodeco.checkpoint import load_base, load_heads
 from autodeco.checkpoint.adapter import is_adapter_weight, plain_name
 from autodeco.errors import ModelNotFoundError, TrainingError
+from autodeco.heads import DecodingHeads
+from autodeco.layers import middle_layer
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.training.batches import RowDataset, collate
 from autodeco.training.callbacks import FiniteGradients, LogFile, ProgressBar
@@ -162,9 +164,10 @@ def _tokenize(config: TrainingConfig, source: str, tokenizer: Any, ends: set[int
 
 def _load_model(config: TrainingConfig, adapt: Callable[[Any], None] | None) -> AutoDecoForCausalLM:
     heads = load_heads(config.heads) if config.heads else None  # before the base: seconds, where it may take minutes
-    if heads is not None and config.prompt_summary:
-        heads = heads.with_prompt_summary(config.prompt_layer)
     base = load_base(config.model, revision=config.model_revision, dtype=config.dtype)
+    layer = _prompt_layer(config, heads, base, is_adapted=adapt is not None)
+    if heads is not None and config.prompt_summary:
+        heads = heads.with_prompt_summary(layer)
     if adapt is not None:
         adapt(base)
     return AutoDecoForCausalLM.from_base(
@@ -176,8 +179,21 @@ def _load_model(config: TrainingConfig, adapt: Callable[[Any], None] | None) -> 
         statistics_features=config.statistics_features,
         temperature_features=config.temperature_features,
         prompt_summary=config.prompt_summary,
-        prompt_layer=config.prompt_layer,
+        prompt_layer=layer,
     )
+
+
+def _prompt_layer(config: TrainingConfig, heads: DecodingHeads | None, base: Any, *, is_adapted: bool) -> int:
+    """The layer that is summarised: the one asked for, that of trained heads, or one in the middle.
+
+    The middle, because it says most of what the prompt asks for (docs/control.md). An adapter changes it, so an adapted
+    base is summarised at its end.
+    """
+    if config.prompt_layer is not None:
+        return config.prompt_layer
+    if heads is not None and heads.config.prompt_summary:
+        return int(heads.config.prompt_layer)
+    return middle_layer(base) if config.prompt_summary and not is_adapted else 0
 
 
 def trainer_arguments(
