@@ -1,4 +1,5 @@
-"""Pass@1 of each pair of heads, and AutoDeco less its own mean, its own values shuffled, default and the first pair.
+"""Pass@1 of each pair of heads, AutoDeco less its own mean, its own values shuffled, default and the first pair; and
+how far it lies above the line of static temperatures at the same entropy of what is sampled.
 
 python benchmarks/adaptivity/heads_compared.py benchmarks/results/adaptivity/smollm2/eval*
 """
@@ -10,6 +11,8 @@ import sys
 import pandas as pd
 
 from autodeco.evaluation.comparison import compare
+from autodeco.evaluation.frontier import frontier
+from autodeco.evaluation.metrics import problem_metrics
 from autodeco.evaluation.results import read_results
 
 
@@ -17,20 +20,30 @@ def main(folders: list[str]) -> None:
     rows = pd.concat([read_results([folder]) for folder in folders], ignore_index=True)
     heads = list(dict.fromkeys(rows["model"]))
     kind = rows["strategy"].str.split(":").str[0]
-    rows = rows[kind.isin(["default", "autodeco", "mean-shift", "shuffled"])].copy()
+    rows = rows[kind.isin(["default", "static", "autodeco", "mean-shift", "shuffled"])].copy()
     # All as strategies of one model: the base is the same, and so are problems and seeds.
-    rows["strategy"] = rows["model"].where(kind != "default", "") + " " + kind
+    is_static = kind.isin(["default", "static"])
+    rows["strategy"] = rows["strategy"].where(is_static, rows["model"] + " " + kind)
     rows["model"] = "one"
+    drawn = frontier(problem_metrics(rows, text_metrics=False))
+    above = {point.strategy: point for point in drawn.points}
     for model in heads:
         autodeco = f"{model} autodeco"
         print(f"{model}: {rows[rows['strategy'] == autodeco]['correct'].mean():.1%}")
-        for other in (f"{model} mean-shift", f"{model} shuffled", " default", f"{heads[0]} autodeco"):
+        for other in (f"{model} mean-shift", f"{model} shuffled", "default", f"{heads[0]} autodeco"):
             if other != autodeco and (rows["strategy"] == other).any():
                 found = compare(rows, autodeco, other)
                 print(
-                    f"  less {other.strip():24}{100 * found.difference:+5.1f} ({100 * found.low:+.1f} to "
+                    f"  less {other:26}{100 * found.difference:+5.1f} ({100 * found.low:+.1f} to "
                     f"{100 * found.high:+.1f}), p = {found.p_value:.3f}, {found.problems:,} problems"
                 )
+        point = above[autodeco]
+        distance = point.to_curve
+        if distance is not None and distance.low is not None and distance.high is not None:
+            print(
+                f"  above static temperatures   {100 * distance.value:+.1f} ({100 * distance.low:+.1f} to "
+                f"{100 * distance.high:+.1f}) at {point.diversity.value:.2f} nats"
+            )
 
 
 if __name__ == "__main__":

@@ -31,6 +31,26 @@ def test_autodeco_is_the_heads(heads, rows, backend):
         assert torch.equal(value, expected)
 
 
+@pytest.mark.parametrize("name", ["autodeco", "temperature-head", "top-p-head"])
+def test_a_temperature_multiplies_what_the_heads_choose(heads, rows, name):
+    """As a client's does: it divides logits that the heads have shaped."""
+    own = get_strategy(name).bind(heads).shape(*rows)
+    strategy = get_strategy(f"{name}:temperature=0.5")
+    assert (strategy.spec, get_strategy(f"{name}:temperature=1").spec) == (f"{name}:temperature=0.5", name)
+    shaped = strategy.bind(heads).shape(*rows)
+    torch.testing.assert_close(shaped.temperature, own.temperature / 2)
+    assert torch.equal(shaped.top_p, own.top_p)
+    torch.testing.assert_close(shaped.logits.softmax(-1), (own.logits / 0.5).softmax(-1))
+    options = RowOptions(torch.tensor([False] + [True] * 5), torch.tensor([9.0, 0.2] + [9.0] * 4))
+    limited = strategy.bind(heads).shape(*rows, options)
+    assert limited.temperature[0] == 1
+    assert limited.temperature[1] == pytest.approx(min(0.2, own.temperature[1].item()) / 2)
+    torch.testing.assert_close(limited.temperature[2:], own.temperature[2:] / 2)
+    torch.testing.assert_close(limited.logits[0].softmax(-1), rows[1][0].softmax(-1))
+    with pytest.raises(ConfigError, match="use the strategy 'greedy'"):
+        get_strategy(f"{name}:temperature=0")
+
+
 def test_temperature_head_alone(heads, rows):
     shaped = get_strategy("temperature-head").bind(heads).shape(*rows)
     torch.testing.assert_close(shaped.temperature, heads.temperature(rows[0]))

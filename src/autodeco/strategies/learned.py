@@ -10,23 +10,28 @@ from torch import Tensor
 
 from autodeco.errors import ConfigError
 from autodeco.heads import DecodingHeads, RowOptions, ShapedLogits
-from autodeco.strategies.base import Strategy
+from autodeco.strategies.base import Strategy, check_temperature, limited
 
 _Learned = TypeVar("_Learned", bound="AutoDeco")
 
 
 @dataclass(frozen=True)
 class AutoDeco(Strategy):
-    """The heads as they are.
+    """The heads, with a temperature of the user's that multiplies theirs, as one that a client asks for does.
 
     Attributes:
+        temperature: the factor. The nucleus is cut before it, at the heads' own T.
         heads: what :meth:`bind` gave; ``None`` before.
     """
 
     name: ClassVar[str] = "autodeco"
     needs_heads: ClassVar[bool] = True
 
+    temperature: float = 1.0
     heads: DecodingHeads | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_temperature(self.name, self.temperature)
 
     def bind(self: _Learned, heads: DecodingHeads) -> _Learned:
         """The strategy with these heads.
@@ -44,7 +49,13 @@ class AutoDeco(Strategy):
         """See :meth:`Strategy.shape`."""
         if self.heads is None:
             raise ConfigError(f"strategy '{self.name}' needs decoding heads: call bind(heads) first.")
-        return self.heads.shape(hidden_states, logits, options)
+        shaped = self.heads.shape(hidden_states, logits, options)
+        if self.temperature == 1.0:
+            return shaped
+        wanted, _ = limited(shaped.temperature * self.temperature, shaped.top_p, options)
+        smallest = self.heads.config.min_temperature
+        factor = wanted.clamp(min=smallest) / shaped.temperature.clamp(min=smallest)
+        return ShapedLogits(shaped.logits / factor.unsqueeze(-1), wanted, shaped.top_p)
 
 
 @dataclass(frozen=True)
