@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from autodeco.checkpoint.layout import CONFIG, HEAD_TENSOR, HEADS_CONFIG
 from autodeco.checkpoint.shards import read_header
 from autodeco.errors import CheckpointError, ModelNotFoundError
+from autodeco.processor import lacks_bfloat16
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -84,6 +86,12 @@ def load_weights(path: str | Path, name: str, **kwargs: Any) -> PreTrainedModel:
     model, info = loaded
     _check_loading(info, name)
     model.config._name_or_path = model.name_or_path = name
+    if model.dtype == torch.bfloat16 and model.device.type == "cpu" and lacks_bfloat16():
+        logger.warning(
+            "base model '%s' runs in bfloat16, which this processor has no instructions for: float32 is several times "
+            "faster (--dtype float32; in settings dtype: float32), and takes twice the memory.",
+            name,
+        )
     return model
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from importlib import resources
 from pathlib import Path
 
 import platformdirs
+
+from autodeco.processor import description
 
 _FLAGS = ("-std=c11", "-O3", "-march=native", "-fno-trapping-math", "-fno-math-errno", "-ffp-contract=fast")
 _SHARED = ("-fopenmp", "-fPIC", "-shared")
@@ -30,7 +30,7 @@ def built_library() -> Path:
     source = resources.files("autodeco.kernels").joinpath("cpu.c").read_bytes()
     compiler = compiler_command()
     key = hashlib.sha256()
-    for part in (source.decode(), *compiler, *_FLAGS, *_SHARED, _processor(), sys.platform):
+    for part in (source.decode(), *compiler, *_FLAGS, *_SHARED, description(), sys.platform):
         key.update(part.encode() + b"\0")
     root = os.environ.get("AUTODECO_CACHE") or platformdirs.user_cache_dir("autodeco")
     folder = Path(root) / "kernels"
@@ -58,15 +58,6 @@ def compiler_command() -> list[str]:
         if shutil.which(command.split()[0]):
             return command.split()
     raise FileNotFoundError("no C compiler was found; CC, cc, gcc and clang were tried")
-
-
-def _processor() -> str:
-    """What -march=native means here: a cache folder may be shared by machines of several kinds."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line for line in lines if line.startswith(("flags", "Features")))
-    except (OSError, StopIteration):
-        return f"{platform.machine()} {platform.processor()} {sysconfig.get_platform()}"
 
 
 def reason_of(error: Exception) -> str:
