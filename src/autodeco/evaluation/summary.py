@@ -45,7 +45,7 @@ def summaries(results: str | Path) -> list[ModelSummary]:
     Raises:
         DataError: they cannot be read.
     """
-    frame = read_results(results, columns=["correct", "answer", "tokens", "finish", "details", "error", *_MEANS])
+    frame = read_results(results, columns=["seed", "correct", "answer", "tokens", "finish", "details", "error", *_MEANS])
     return [_of_model(only_model(frame, model)) for model in sorted(frame["model"].unique())]
 
 
