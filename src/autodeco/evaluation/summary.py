@@ -45,11 +45,23 @@ def summaries(results: str | Path) -> list[ModelSummary]:
     Raises:
         DataError: they cannot be read.
     """
-    frame = read_results(results, columns=["seed", "correct", "answer", "tokens", "finish", "details", "error", *_MEANS])
+    frame = read_results(results, columns=_COLUMNS)
     return [_of_model(only_model(frame, model)) for model in sorted(frame["model"].unique())]
 
 
-_MEANS = ("entropy", "mean_temperature", "mean_top_p")
+# What the metrics take, and the seeds by which samples are paired.
+_COLUMNS = (
+    "seed",
+    "correct",
+    "answer",
+    "tokens",
+    "finish",
+    "details",
+    "error",
+    "entropy",
+    "mean_temperature",
+    "mean_top_p",
+)
 
 
 def _of_model(frame: pd.DataFrame) -> ModelSummary:
