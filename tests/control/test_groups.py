@@ -54,10 +54,10 @@ def test_a_row_has_the_same_commands_whatever_is_appended_to_the_data(group, rol
 
 
 def test_completions_are_cut_for_the_longest_prompt_of_the_group(group):
-    data = group(completion_tokens=500, max_length=190)
+    data = group(completion_tokens=500, max_length=240)
     for one in data.groups:
         rows = [data.tokens.rows[place] for place in one.rows]
-        assert max(len(row.input_ids) for row in rows) <= 190
+        assert max(len(row.input_ids) for row in rows) <= 240
         assert len({len(completion(row)) for row in rows}) == 1
 
 

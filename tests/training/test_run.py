@@ -214,7 +214,7 @@ def test_trained_heads_are_extended_by_a_summary(settings, tmp_path):
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor, rtol=1e-4, atol=1e-6)
     assert {name for name in after if name not in before} == {
-        f"{head}.prompt.{part}" for head in ("temp_head", "top_p_head") for part in ("query", "weight")
+        f"{head}.prompt.{part}" for head in ("temp_head", "top_p_head") for part in ("query", "down", "up")
     }
     third = run(settings, heads=str(second), output=tmp_path / "third", learning_rate=1e-9).output
     assert weights(third).keys() == after.keys()  # heads that have one keep it

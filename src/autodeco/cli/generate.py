@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from autodeco.cli.options import ConfigOption
+from autodeco.cli.options import ConfigOption, DtypeOption
 from autodeco.errors import DataError
 
 
@@ -27,6 +27,7 @@ def command(
     raw: Annotated[bool, typer.Option("--raw", help="Give the prompt as it is, without the chat template.")] = False,
     trace: Annotated[bool, typer.Option("--trace/--no-trace", help="Tint each token by its temperature.")] = True,
     trace_file: Annotated[Path | None, typer.Option(help="Also write the trace, for 'autodeco trace'.")] = None,
+    dtype: DtypeOption = "auto",
     strategy: Annotated[str, typer.Option(help="Decode with this strategy in the heads' place.")] = "autodeco",
     config: ConfigOption = None,
 ) -> None:
@@ -52,7 +53,7 @@ def command(
     if not asked:
         console.print("every prompt has an answer already.")
         return
-    loaded, tokenizer = load_model_and_tokenizer(model, base_model)
+    loaded, tokenizer = load_model_and_tokenizer(model, base_model, dtype=dtype)
     settings: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed, "raw": raw}
     for number, question in asked:
         if question == "-":

@@ -238,7 +238,7 @@ def test_a_store_with_whole_prompts_gives_heads_their_summary_and_others_the_com
     temperatures = []
     for row, stored in zip(rows, StoredDataset(stores[True]), strict=True):
         summary = heads.summarise_prompt(stored["prompt_states"].unsqueeze(0), torch.ones(1, row.prompt_length))
-        temperatures.append(heads.temperature(heads.input_of(stored["hidden_states"], summary)))
+        temperatures.append(heads.temperature(heads.input_of(stored["hidden_states"], summary)).clamp(min=0.01))
     found = diagnose_store(stores[True], heads, weight, resamples=50)
     assert found.overall.tokens == sum(n - prompt for n, prompt in lengths)
     assert found.overall.heads_temperature == pytest.approx(torch.cat(temperatures).mean().item(), abs=1e-5)

@@ -22,7 +22,7 @@ def heads(tmp_path, request):
     model = AutoDecoForCausalLM.from_base(str(tmp_path / "base"), prompt_summary=getattr(request, "param", False))
     with torch.no_grad():
         for name, parameter in model.decoding_heads.named_parameters():
-            parameter.normal_() if ".prompt." in name else parameter.mul_(3)
+            parameter.normal_(std=0.3) if ".prompt." in name else parameter.mul_(3)
     model.save_pretrained(tmp_path / "heads")
     return tmp_path / "heads"
 
@@ -61,7 +61,8 @@ def test_constants_come_from_one_half_of_the_problems_and_figures_from_the_other
             prompt = torch.arange(ids.shape[1]).unsqueeze(0) < start
             with torch.no_grad():
                 output = model(ids, prompt_mask=prompt if model.autodeco_config.prompt_summary else None)
-                values.append(output.temperature[0, start - 1 : -1])
+                # As it divides logits: these heads reach below the smallest divisor.
+            values.append(output.temperature[0, start - 1 : -1].clamp(min=0.01))
         return torch.cat(values)
 
     assert found.constants.mean_temperature == pytest.approx(own(first).mean().item(), abs=1e-5)
