@@ -1,0 +1,199 @@
+"""What heads with ``prompt_summary`` see of each request's prompt, gathered from vLLM's forward passes. Follows no rows.
+
+vLLM reads the prompts of many requests in one pass, each whole or in parts. A prompt's states are kept until all of them
+are there; then its summary takes their place. Which row is whose request is known to ``requests.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import torch
+from torch import Tensor
+from vllm.config import VllmConfig
+from vllm.forward_context import get_forward_context
+from vllm.platforms import current_platform
+
+from autodeco.checkpoint.layout import SECTION
+from autodeco.config import AutoDecoConfig
+from autodeco.errors import CheckpointError
+from autodeco.heads import DecodingHeads
+
+
+class Prompt:
+    """The prompt of one request.
+
+    Args:
+        length: in tokens.
+
+    Attributes:
+        summary: ``[2 m]`` of :meth:`DecodingHeads.summarise_prompt`; ``None`` until the whole prompt was read.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.summary: Tensor | None = None
+        self._length = length
+        self._parts: list[Tensor] = []
+        self._read = 0
+
+    def read(self, heads: DecodingHeads, states: Tensor, start: int) -> None:
+        """Takes what one pass computed.
+
+        Args:
+            heads: that see a summary.
+            states: ``[tokens, H]`` of the request's tokens in this pass; those beyond the prompt are left out.
+            start: position of the first of them.
+
+        Raises:
+            RuntimeError: they do not go on where the pass before ended, so there can be no summary.
+        """
+        if self.summary is not None:
+            return
+        if start != self._read:
+            raise RuntimeError(
+                f"a request goes on at position {start}, and its prompt was read up to {self._read}: the summary that "
+                f"the heads see (prompt_summary) cannot be computed. Pausing an engine and keeping its requests is one "
+                f"way to get here; with these heads, abort them instead."
+            )
+        own = states[: self._length - start]
+        self._read += len(own)
+        self._parts.append(own.clone())  # not all of the pass, which a part would keep alive
+        if self._read == self._length:
+            whole = torch.cat(self._parts).unsqueeze(0)
+            mask = torch.ones(1, self._length, dtype=torch.bool, device=whole.device)
+            summary = heads.summarise_prompt(whole, mask)
+            assert summary is not None
+            self.summary, self._parts = summary[0], []
+
+
+class Prompts:
+    """Those of the requests in vLLM's batch.
+
+    Attributes:
+        rows: by row of the batch; filled before each forward pass.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[int, Prompt] = {}
+
+    def read(self, heads: DecodingHeads, states: Tensor) -> None:
+        """Takes what one pass computed for all requests; nothing in a pass that vLLM makes to measure or to compile.
+
+        Args:
+            heads: that see a summary.
+            states: ``[tokens, H]``, rows after each other.
+
+        Raises:
+            RuntimeError: it cannot be told which states are whose.
+        """
+        metadata = get_forward_context().attn_metadata
+        if metadata is None or not self.rows:
+            return
+        for row, (begin, end, start) in enumerate(_spans(metadata, len(self.rows))):
+            self.rows[row].read(heads, states[begin:end], start)
+
+    def beside(self, heads: DecodingHeads, hidden_states: Tensor) -> Tensor:
+        """What the heads take for the rows that are sampled; see :meth:`DecodingHeads.input_of`.
+
+        Args:
+            heads: that see a summary.
+            hidden_states: ``[rows, H]``, one row a request. Where a prompt was read in part, vLLM throws away what is
+                drawn: any summary would do there.
+
+        Raises:
+            RuntimeError: there are more or fewer rows than requests.
+        """
+        if self.rows and len(self.rows) != len(hidden_states):
+            raise RuntimeError(
+                f"logits of {len(hidden_states)} rows are asked for, and the batch has {len(self.rows)} requests: which "
+                f"prompt belongs to which row cannot be told."
+            )
+        summaries = torch.zeros(len(hidden_states), 2 * heads.config.mlp_hidden_size, device=hidden_states.device)
+        for row, prompt in self.rows.items():
+            if prompt.summary is not None:
+                summaries[row] = prompt.summary
+        return heads.input_of(hidden_states, summaries)
+
+
+def _spans(metadata: Any, requests: int) -> list[tuple[int, int, int]]:
+    """Of each request in a pass: its first token, the one after its last, and the position of the first."""
+    for layer in metadata.values() if isinstance(metadata, dict) else ():
+        starts, lengths = getattr(layer, "query_start_loc", None), getattr(layer, "seq_lens", None)
+        if starts is not None and lengths is not None and len(starts) == requests + 1:
+            ends = itertools.pairwise(starts.tolist())
+            return [
+                (begin, end, length - (end - begin)) for (begin, end), length in zip(ends, lengths.tolist(), strict=True)
+            ]
+    raise RuntimeError(
+        f"vLLM's attention does not tell which tokens belong to which of {requests} requests "
+        f"({type(metadata).__name__}), and the heads see a summary of the prompt. Serve them with --engine transformers."
+    )
+
+
+def check_engine(config: AutoDecoConfig, vllm_config: VllmConfig, cls: Any, reader: str) -> None:
+    """Checks that an engine is set up so that it computes the states of each prompt's every position, here.
+
+    Args:
+        config: of heads that see a summary.
+        vllm_config: of the engine.
+        cls: the base's class.
+        reader: the logits processor that follows rows, as ``module:name``.
+
+    Raises:
+        CheckpointError: it is not; says what to change.
+    """
+    model, parallel = vllm_config.model_config, vllm_config.parallel_config
+    names = [one if isinstance(one, str) else f"{one.__module__}:{one.__qualname__}" for one in model.logits_processors or ()]
+    wrong = (
+        (
+            not current_platform.is_cpu() or vllm_config.use_v2_model_runner,
+            "only vLLM's V1 model runner on CPUs has been shown to do. Serve them with --engine transformers",
+        ),
+        (
+            vllm_config.cache_config.enable_prefix_caching,
+            "its prefix cache leaves positions out. Give --no-enable-prefix-caching (enable_prefix_caching=False)",
+        ),
+        (vllm_config.speculative_config is not None, "drafts add rows to the batch. Leave --speculative-config out"),
+        (parallel.world_size > 1, f"{parallel.world_size} processes share its work. Leave out --tensor-parallel-size "
+         f"and --pipeline-parallel-size"),
+        (vllm_config.kv_transfer_config is not None, "caches come from elsewhere. Leave --kv-transfer-config out"),
+        (vllm_config.cache_config.kv_sharing_fast_prefill, "prompts are read in part. Leave --kv-sharing-fast-prefill out"),
+        (model.enable_prompt_embeds, "prompts may have no tokens. Leave --enable-prompt-embeds out"),
+        (reader not in names, f"rows have to be followed. Give --logits-processors {reader} (logits_processors=['{reader}'])"),
+    )  # fmt: skip
+    for found, reason in wrong:
+        if found:
+            raise CheckpointError(
+                f"these heads see a summary of the prompt (prompt_summary), for which the engine has to compute the "
+                f"states of its every position: {reason}. autodeco serve sets what they need by itself."
+            )
+    _check_layer(config, vllm_config, cls)
+
+
+def _check_layer(config: AutoDecoConfig, vllm_config: VllmConfig, cls: Any) -> None:
+    from vllm.model_executor.models.interfaces import supports_eagle3
+
+    layers = vllm_config.model_config.get_total_num_hidden_layers()
+    if config.prompt_layer > layers:
+        raise CheckpointError(
+            f"these heads summarise the prompt as it is after layer {config.prompt_layer} (prompt_layer), and the base "
+            f"has {layers} layers. Heads belong to the model they were trained on."
+        )
+    if config.prompt_layer and not supports_eagle3(cls):
+        raise CheckpointError(
+            f"these heads summarise the prompt as it is after layer {config.prompt_layer} (prompt_layer), and vLLM's "
+            f"{cls.__name__} gives out the last states alone (it has no auxiliary hidden states). Serve them with "
+            f"--engine transformers, or train heads with prompt_layer: 0."
+        )
+
+
+def note_in_cache_key(config: AutoDecoConfig, vllm_config: VllmConfig) -> None:
+    """Has vLLM compile anew for another layer: its key for compiled models knows nothing of what a model gives out."""
+    additional = vllm_config.additional_config
+    if not isinstance(additional, dict):
+        raise CheckpointError(
+            f"these heads note their prompt_layer in vLLM's additional_config, which is to be a dict, found "
+            f"{type(additional).__name__}. Leave it out."
+        )
+    additional[SECTION] = {"prompt_layer": config.prompt_layer}
