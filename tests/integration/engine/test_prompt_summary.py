@@ -113,8 +113,7 @@ def test_prompts_read_in_parts_and_requests_that_make_room(tmp_path):
         max_num_batched_tokens=32,
         enable_chunked_prefill=True,
         block_size=32,
-        kv_cache_memory_bytes=None,
-        num_gpu_blocks_override=9,
+        kv_cache_memory_bytes=9 * 32 * LAYERS * 2 * 2 * 32 * 4,  # nine blocks of keys and values, two heads of 32
         disable_log_stats=False,
     )
     try:

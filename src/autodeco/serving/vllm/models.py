@@ -23,8 +23,8 @@ from autodeco.errors import CheckpointError
 from autodeco.heads import DecodingHeads
 from autodeco.kernels import cpu
 from autodeco.serving.vllm import HEADS_KEY, PREFIX
-from autodeco.serving.vllm.prompts import check_engine, note_in_cache_key
-from autodeco.serving.vllm.requests import PromptOptions, Rows, rows_of
+from autodeco.serving.vllm.prompt_conditions import prepare_engine
+from autodeco.serving.vllm.requests import Rows, rows_of
 
 
 def __getattr__(name: str) -> type[nn.Module]:
@@ -55,8 +55,7 @@ def as_autodeco_model(cls: Any, architecture: str) -> type[nn.Module]:
         def __init__(self, *, vllm_config: VllmConfig, prefix: str = "", **kwargs: Any) -> None:
             config, folder = _heads_config(vllm_config.model_config)
             if config.prompt_summary:
-                check_engine(config, vllm_config, cls, f"{PromptOptions.__module__}:{PromptOptions.__qualname__}")
-                note_in_cache_key(config, vllm_config)
+                prepare_engine(config, vllm_config, cls)
             super().__init__(vllm_config=vllm_config, prefix=prefix, **kwargs)
             if folder is not None:  # streamed by vLLM's own loader, after the base's
                 self.secondary_weights = [

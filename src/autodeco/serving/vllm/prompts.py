@@ -11,13 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from vllm.config import VllmConfig
 from vllm.forward_context import get_forward_context
-from vllm.platforms import current_platform
 
-from autodeco.checkpoint.layout import SECTION
-from autodeco.config import AutoDecoConfig
-from autodeco.errors import CheckpointError
 from autodeco.heads import DecodingHeads
 
 
@@ -129,71 +124,3 @@ def _spans(metadata: Any, requests: int) -> list[tuple[int, int, int]]:
         f"vLLM's attention does not tell which tokens belong to which of {requests} requests "
         f"({type(metadata).__name__}), and the heads see a summary of the prompt. Serve them with --engine transformers."
     )
-
-
-def check_engine(config: AutoDecoConfig, vllm_config: VllmConfig, cls: Any, reader: str) -> None:
-    """Checks that an engine is set up so that it computes the states of each prompt's every position, here.
-
-    Args:
-        config: of heads that see a summary.
-        vllm_config: of the engine.
-        cls: the base's class.
-        reader: the logits processor that follows rows, as ``module:name``.
-
-    Raises:
-        CheckpointError: it is not; says what to change.
-    """
-    model, parallel = vllm_config.model_config, vllm_config.parallel_config
-    names = [one if isinstance(one, str) else f"{one.__module__}:{one.__qualname__}" for one in model.logits_processors or ()]
-    wrong = (
-        (
-            not current_platform.is_cpu() or vllm_config.use_v2_model_runner,
-            "only vLLM's V1 model runner on CPUs has been shown to do. Serve them with --engine transformers",
-        ),
-        (
-            vllm_config.cache_config.enable_prefix_caching,
-            "its prefix cache leaves positions out. Give --no-enable-prefix-caching (enable_prefix_caching=False)",
-        ),
-        (vllm_config.speculative_config is not None, "drafts add rows to the batch. Leave --speculative-config out"),
-        (parallel.world_size > 1, f"{parallel.world_size} processes share its work. Leave out --tensor-parallel-size "
-         f"and --pipeline-parallel-size"),
-        (vllm_config.kv_transfer_config is not None, "caches come from elsewhere. Leave --kv-transfer-config out"),
-        (vllm_config.cache_config.kv_sharing_fast_prefill, "prompts are read in part. Leave --kv-sharing-fast-prefill out"),
-        (model.enable_prompt_embeds, "prompts may have no tokens. Leave --enable-prompt-embeds out"),
-        (reader not in names, f"rows have to be followed. Give --logits-processors {reader} (logits_processors=['{reader}'])"),
-    )  # fmt: skip
-    for found, reason in wrong:
-        if found:
-            raise CheckpointError(
-                f"these heads see a summary of the prompt (prompt_summary), for which the engine has to compute the "
-                f"states of its every position: {reason}. autodeco serve sets what they need by itself."
-            )
-    _check_layer(config, vllm_config, cls)
-
-
-def _check_layer(config: AutoDecoConfig, vllm_config: VllmConfig, cls: Any) -> None:
-    from vllm.model_executor.models.interfaces import supports_eagle3
-
-    layers = vllm_config.model_config.get_total_num_hidden_layers()
-    if config.prompt_layer > layers:
-        raise CheckpointError(
-            f"these heads summarise the prompt as it is after layer {config.prompt_layer} (prompt_layer), and the base "
-            f"has {layers} layers. Heads belong to the model they were trained on."
-        )
-    if config.prompt_layer and not supports_eagle3(cls):
-        raise CheckpointError(
-            f"these heads summarise the prompt as it is after layer {config.prompt_layer} (prompt_layer), and vLLM's "
-            f"{cls.__name__} gives out the last states alone (it has no auxiliary hidden states). Serve them with "
-            f"--engine transformers, or train heads with prompt_layer: 0."
-        )
-
-
-def note_in_cache_key(config: AutoDecoConfig, vllm_config: VllmConfig) -> None:
-    """Has vLLM compile anew for another layer: its key for compiled models knows nothing of what a model gives out."""
-    additional = vllm_config.additional_config
-    if not isinstance(additional, dict):
-        raise CheckpointError(
-            f"these heads note their prompt_layer in vLLM's additional_config, which is to be a dict, found "
-            f"{type(additional).__name__}. Leave it out."
-        )
-    additional[SECTION] = {"prompt_layer": config.prompt_layer}
