@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip("vllm", reason="vLLM is not installed here: make test-vllm runs this in vLLM's own environment")
@@ -11,12 +13,17 @@ from tests.conftest import byte_tokenizer
 from tests.integration.engine.conftest import apart, prompt_ids, start_engine, stop, trace_of
 from tests.integration.engine.test_architectures import ARCHITECTURES, SIZES
 from vllm import SamplingParams
+from vllm.engine.arg_utils import EngineArgs
 from vllm.exceptions import VLLMValidationError
+from vllm.forward_context import set_forward_context
+from vllm.model_executor.models import ModelRegistry
 
-from autodeco import AutoDecoForCausalLM
+from autodeco import AutoDecoConfig, AutoDecoForCausalLM, DecodingHeads
 from autodeco.errors import CheckpointError
 from autodeco.rollouts import Sampling
 from autodeco.serving.samplers import open_sampler
+from autodeco.serving.vllm.prompt_conditions import prepare_engine
+from autodeco.serving.vllm.prompts import Prompt, Prompts
 
 READER = "autodeco.serving.vllm.requests:PromptOptions"
 NEEDED = {"enable_prefix_caching": False, "logits_processors": [READER]}
@@ -100,8 +107,41 @@ def test_more_requests_than_places_decode_as_in_transformers(layer, tmp_path):
     engine = started(tmp_path, max_num_seqs=4)
     try:
         assert_a_mixed_load(engine, model)
+        engine.generate([prompt_ids()], parameters("off", autodeco=0))
+        assert all(values[:2] == (1.0, 1.0) for values in trace_of(engine, "off"))
+        with pytest.raises(VLLMValidationError, match=r"prompt_logprobs .* see a summary of the whole prompt"):
+            engine.generate([prompt_ids()], SamplingParams(prompt_logprobs=1))
     finally:
         stop(engine)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "layer"), [("Qwen2", 3), ("Qwen3", 2), ("Qwen3Moe", 2), ("GptOss", 2), ("Gemma3", 0)]
+)
+def test_other_architectures(architecture, layer, tmp_path):
+    model = made(architecture, layer, tmp_path)
+    engine = started(tmp_path, architecture)
+    try:
+        assert_a_mixed_load(engine, model, rounds=1)
+    finally:
+        stop(engine)
+
+
+def test_rollouts_on_a_compiled_model(tmp_path):
+    """As `autodeco rollout` starts it: compiled, several samples of each prompt, the heads exchanged for strategies."""
+    model = made("Llama", 2, tmp_path)
+    prompts = [[{"role": "user", "content": text}] for text in TEXTS[:3]]
+    with open_sampler(str(tmp_path / "heads"), engine="vllm", dtype="float32", batch_size=4, max_length=160) as sampler:
+        for strategy in ("autodeco", "temperature-head", "default"):
+            sampling = Sampling(samples_per_prompt=3, max_new_tokens=6, strategy=strategy, trace=True, log_probs=True)
+            samples = [one for batch in sampler.draw(prompts, sampling) for one in batch]
+            assert len(samples) == 9
+            for one in samples:
+                with model.decode_with(strategy):
+                    wanted = expected(model, one.prompt_ids + one.completion_ids, len(one.prompt_ids))
+                chosen = wanted[2].gather(1, torch.tensor(one.completion_ids)[:, None])[:, 0]
+                for found, value in ((one.temperature, wanted[0]), (one.top_p, wanted[1]), (one.log_probs, chosen)):
+                    torch.testing.assert_close(torch.tensor(found), value, atol=1e-3, rtol=0)
 
 
 def test_prompts_read_in_parts_and_requests_that_make_room(tmp_path):
@@ -128,3 +168,79 @@ def test_prompts_read_in_parts_and_requests_that_make_room(tmp_path):
             assert_as_in_transformers(model, output, trace_of(engine, name))
     finally:
         stop(engine)
+
+
+@pytest.fixture(scope="module")
+def engine_config(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("summary")
+    made("Llama", 2, folder)
+    arguments = {**apart(folder / "heads"), **NEEDED, "max_model_len": 64}
+    return EngineArgs(str(folder / "base"), **arguments).create_engine_config()
+
+
+def base_class(architecture="Llama"):
+    return ModelRegistry.models[f"{architecture}ForCausalLM"].load_model_cls()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "advice"),
+    [
+        ("cache_config.enable_prefix_caching", True, "Give --no-enable-prefix-caching"),
+        ("cache_config.kv_sharing_fast_prefill", True, "Leave --kv-sharing-fast-prefill out"),
+        ("kv_transfer_config", SimpleNamespace(), "Leave --kv-transfer-config out"),
+        ("speculative_config", SimpleNamespace(), "Leave --speculative-config out"),
+        ("parallel_config.world_size", 2, "2 processes .* Leave --tensor-parallel-size"),
+        ("model_config.enable_prompt_embeds", True, "Leave --enable-prompt-embeds out"),
+        ("model_config.logits_processors", None, f"Give --logits-processors {READER}"),
+        ("additional_config", SimpleNamespace(), "Leave --additional-config out"),
+    ],
+)
+def test_an_engine_that_would_leave_states_out_is_refused(engine_config, monkeypatch, setting, value, advice):
+    *path, name = setting.split(".")
+    owner = getattr(engine_config, path[0]) if path else engine_config
+    monkeypatch.setattr(owner, name, value)
+    with pytest.raises(CheckpointError, match=advice):
+        prepare_engine(AutoDecoConfig(hidden_size=128, prompt_summary=True), engine_config, base_class())
+
+
+def test_vllms_other_model_runner_is_refused(engine_config, monkeypatch):
+    monkeypatch.setenv("VLLM_USE_V2_MODEL_RUNNER", "1")
+    with pytest.raises(CheckpointError, match=r"only vLLM's V1 model runner on CPUs.*--engine transformers"):
+        prepare_engine(AutoDecoConfig(hidden_size=128, prompt_summary=True), engine_config, base_class())
+
+
+def test_layers_that_vllm_cannot_give_are_named(engine_config):
+    with pytest.raises(CheckpointError, match=r"after layer 5 \(prompt_layer\), and the base has 4 layers"):
+        prepare_engine(
+            AutoDecoConfig(hidden_size=128, prompt_summary=True, prompt_layer=5), engine_config, base_class()
+        )
+    layer_1 = AutoDecoConfig(hidden_size=128, prompt_summary=True, prompt_layer=1)
+    with pytest.raises(CheckpointError, match="Gemma3ForCausalLM gives out the last states alone"):
+        prepare_engine(layer_1, engine_config, base_class("Gemma3"))
+
+
+def test_compiled_models_of_different_layers_have_different_keys(engine_config):
+    keys = []
+    for layer in (0, 1, 2, 1):
+        prepare_engine(
+            AutoDecoConfig(hidden_size=128, prompt_summary=True, prompt_layer=layer), engine_config, base_class()
+        )
+        keys.append(engine_config.compute_hash())
+    assert len(set(keys)) == 3
+    assert keys[1] == keys[3]
+
+
+def test_states_that_cannot_be_told_apart_are_an_error(engine_config):
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=8, prompt_summary=True))
+    with pytest.raises(RuntimeError, match="goes on at position 3, and its prompt was read up to 0"):
+        Prompt(5).read(heads, torch.zeros(2, 8), 3)
+    prompts = Prompts()
+    prompts.rows = {0: Prompt(5), 1: Prompt(5)}
+    with pytest.raises(RuntimeError, match=r"logits of 3 rows .* the batch has 2 requests"):
+        prompts.beside(heads, torch.zeros(3, 8))
+    for metadata in ({"layer": SimpleNamespace(query_start_loc=torch.tensor([0, 5]), seq_lens=torch.tensor([5]))}, []):
+        with (
+            set_forward_context(metadata, engine_config),
+            pytest.raises(RuntimeError, match="which tokens belong to which of 2 requests"),
+        ):
+            prompts.read(heads, torch.zeros(5, 8))

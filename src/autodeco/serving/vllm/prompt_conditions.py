@@ -17,7 +17,7 @@ _READER = f"{PromptOptions.__module__}:{PromptOptions.__qualname__}"
 
 
 def prepare_engine(config: AutoDecoConfig, vllm_config: VllmConfig, cls: Any) -> None:
-    """Checks that an engine computes the states of each prompt's every position, in this process; before its model is made.
+    """Checks, before a model is made, that the engine will compute the states of each prompt's every position.
 
     Args:
         config: of heads that see a summary.

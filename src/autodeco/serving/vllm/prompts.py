@@ -1,7 +1,7 @@
-"""What heads with ``prompt_summary`` see of each request's prompt, gathered from vLLM's forward passes. Follows no rows.
+"""What heads with ``prompt_summary`` see of each request's prompt, gathered from vLLM's passes. Follows no rows.
 
-vLLM reads the prompts of many requests in one pass, each whole or in parts. A prompt's states are kept until all of them
-are there; then its summary takes their place. Which row is whose request is known to ``requests.py``.
+vLLM reads the prompts of many requests in one pass, each whole or in parts. A prompt's states are kept until all of
+them are there; then its summary takes their place. ``requests.py`` knows which row is whose.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class Prompts:
         """
         if self.rows and len(self.rows) != len(hidden_states):
             raise RuntimeError(
-                f"logits of {len(hidden_states)} rows are asked for, and the batch has {len(self.rows)} requests: which "
-                f"prompt belongs to which row cannot be told."
+                f"logits of {len(hidden_states)} rows are asked for, and the batch has {len(self.rows)} requests: "
+                f"which prompt belongs to which row cannot be told."
             )
         summaries = torch.zeros(len(hidden_states), 2 * heads.config.mlp_hidden_size, device=hidden_states.device)
         for row, prompt in self.rows.items():
@@ -118,9 +118,11 @@ def _spans(metadata: Any, requests: int) -> list[tuple[int, int, int]]:
         if starts is not None and lengths is not None and len(starts) == requests + 1:
             ends = itertools.pairwise(starts.tolist())
             return [
-                (begin, end, length - (end - begin)) for (begin, end), length in zip(ends, lengths.tolist(), strict=True)
+                (begin, end, length - (end - begin))
+                for (begin, end), length in zip(ends, lengths.tolist(), strict=True)
             ]
     raise RuntimeError(
         f"vLLM's attention does not tell which tokens belong to which of {requests} requests "
-        f"({type(metadata).__name__}), and the heads see a summary of the prompt. Serve them with --engine transformers."
+        f"({type(metadata).__name__}), and the heads see a summary of the prompt. Serve them with --engine "
+        f"transformers."
     )

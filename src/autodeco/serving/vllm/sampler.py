@@ -194,7 +194,7 @@ def _cpu_arguments(served: ServedModel) -> dict[str, Any]:
     """What vLLM needs on CPUs: the V1 runner's reader of options, and whole prompts, without which seeds stop it.
 
     Only whole blocks of a prompt are kept for the next sample of it: 32 tokens, not vLLM's 128, as a task's prompts are
-    often a few hundred tokens, alike but for their end. Heads that see a summary of the prompt have each sample read it.
+    often a few hundred tokens, alike but for their end. For heads that see a summary of the prompt none are kept.
     """
     return {
         "block_size": 32,
