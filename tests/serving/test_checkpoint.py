@@ -89,7 +89,7 @@ def test_heads_that_see_a_summary_of_the_prompt(heads, base_folder, tmp_path):
     check_vllm(str(base_folder), str(heads), on_cpu=False)
     found = launch.arguments(served_model(summary, scratch=tmp_path / "scratch"), [], on_cpu=True)
     assert found[found.index("--logits-processors") + 1] == "autodeco.serving.vllm.requests:PromptOptions"
-    assert "--no-enable-prefix-caching" in found
+    assert {"--no-enable-prefix-caching", "--enforce-eager"} <= set(found)
     found = launch.arguments(served_model(str(heads), scratch=tmp_path / "scratch"), [], on_cpu=True)
     assert found[found.index("--logits-processors") + 1] == "autodeco.serving.vllm.requests:RequestOptions"
     assert "--no-enable-prefix-caching" not in found

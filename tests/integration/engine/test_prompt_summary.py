@@ -26,7 +26,7 @@ from autodeco.serving.vllm.prompt_conditions import prepare_engine
 from autodeco.serving.vllm.prompts import Prompt, Prompts
 
 READER = "autodeco.serving.vllm.requests:PromptOptions"
-NEEDED = {"enable_prefix_caching": False, "logits_processors": [READER]}
+NEEDED = {"enable_prefix_caching": False, "enforce_eager": True, "logits_processors": [READER]}
 LAYERS = 4
 # Of lengths that end within and at the borders of the parts that prompts are read in below.
 TEXTS = ["a", "two of them ", "the quick brown fox " * 3, "x" * 31, "jumps over the lazy dog " * 7]
@@ -127,8 +127,8 @@ def test_other_architectures(architecture, layer, tmp_path):
         stop(engine)
 
 
-def test_rollouts_on_a_compiled_model(tmp_path):
-    """As `autodeco rollout` starts it: compiled, several samples of each prompt, the heads exchanged for strategies."""
+def test_rollouts(tmp_path):
+    """As `autodeco rollout` starts it: several samples of each prompt, the heads exchanged for strategies."""
     model = made("Llama", 2, tmp_path)
     prompts = [[{"role": "user", "content": text}] for text in TEXTS[:3]]
     with open_sampler(str(tmp_path / "heads"), engine="vllm", dtype="float32", batch_size=4, max_length=160) as sampler:
@@ -186,6 +186,7 @@ def base_class(architecture="Llama"):
     ("setting", "value", "advice"),
     [
         ("cache_config.enable_prefix_caching", True, "Give --no-enable-prefix-caching"),
+        ("model_config.enforce_eager", False, "Give --enforce-eager"),
         ("cache_config.kv_sharing_fast_prefill", True, "Leave --kv-sharing-fast-prefill out"),
         ("kv_transfer_config", SimpleNamespace(), "Leave --kv-transfer-config out"),
         ("speculative_config", SimpleNamespace(), "Leave --speculative-config out"),

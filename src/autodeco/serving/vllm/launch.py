@@ -88,7 +88,8 @@ def arguments(served: ServedModel, extra: list[str], *, on_cpu: bool) -> list[st
         if not any(argument.startswith(_MEMORY_FLAGS) for argument in extra):
             result += ["--kv-cache-memory-bytes", str(cpu_cache_bytes())]
     if served.prompt_summary:
-        result += ["--no-enable-prefix-caching"]  # what is read from a cache has no hidden states
+        # What is read from a cache has no hidden states, and compiled models have not been tried with such heads.
+        result += ["--no-enable-prefix-caching", "--enforce-eager"]
     return result + extra
 
 

@@ -53,6 +53,10 @@ def _obstacles(vllm_config: VllmConfig) -> list[tuple[bool, str]]:
             cache.enable_prefix_caching,
             "its prefix cache leaves positions out. Give --no-enable-prefix-caching (enable_prefix_caching=False)",
         ),
+        (
+            not model.enforce_eager,
+            "with a compiled model this has not been shown yet. Give --enforce-eager (enforce_eager=True)",
+        ),
         (cache.kv_sharing_fast_prefill, "prompts are read in part. Leave --kv-sharing-fast-prefill out"),
         (vllm_config.kv_transfer_config is not None, "caches come from elsewhere. Leave --kv-transfer-config out"),
         (vllm_config.speculative_config is not None, "drafts add rows to a batch. Leave --speculative-config out"),

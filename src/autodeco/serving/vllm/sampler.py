@@ -199,7 +199,7 @@ def _cpu_arguments(served: ServedModel) -> dict[str, Any]:
     return {
         "block_size": 32,
         "logits_processors": [logits_processor(served)],
-        **({"enable_prefix_caching": False} if served.prompt_summary else {}),
+        **({"enable_prefix_caching": False, "enforce_eager": True} if served.prompt_summary else {}),
         "enable_chunked_prefill": False,
         "kv_cache_memory_bytes": cpu_cache_bytes(),
     }
