@@ -30,8 +30,8 @@ class AutoDecoConfig:
         temperature_features: whether the temperature head also sees the same four statistics, of ``softmax(l)``: its
             own T is not known yet. Neither the paper's nor the released heads do; the released layouts cannot hold it.
         prompt_summary: whether each head also sees a summary of the prompt, pooled by attention from the prompt's
-            hidden states once a request. Neither the paper's nor the released heads do; it needs Transformers (vLLM
-            cannot serve it), and only this project's layout of heads alone can hold it.
+            hidden states once a request. Neither the paper's nor the released heads do, and only this project's layout
+            of heads alone can hold it.
         prompt_layer: the layer after which those hidden states are taken, counted from 1; 0 takes the last ones.
         mlp_hidden_size: width of each head's hidden layer.
         max_temperature: ``T = max_temperature * sigmoid(.)``; 2 in the paper (equation 3).
@@ -117,8 +117,8 @@ class AutoDecoConfig:
                     f"model they were trained on ({self.base_model_name_or_path or 'not recorded'})."
                 )
 
-    def check_vllm(self, where: str) -> None:
-        """Checks that vLLM can serve these heads.
+    def check_merged(self, where: str) -> None:
+        """Checks that a merged checkpoint can hold these heads.
 
         Args:
             where: what to call them in the error.
@@ -128,10 +128,9 @@ class AutoDecoConfig:
         """
         if self.prompt_summary:
             raise CheckpointError(
-                f"{where}: these heads see a summary of the prompt (prompt_summary is true), which vLLM cannot give "
-                f"them, as it reads prompts in parts and from its cache. Use them with Transformers: --engine "
-                f"transformers, or AutoDecoForCausalLM.from_pretrained on the heads' folder, not merged. For vLLM, "
-                f"train heads with prompt_summary: false."
+                f"{where}: these heads see a summary of the prompt (prompt_summary is true), which merged checkpoints "
+                f"cannot hold: they are for programs that load them with nothing to set. Use the heads' folder as it "
+                f"is: autodeco serve, or AutoDecoForCausalLM.from_pretrained."
             )
 
     def to_dict(self) -> dict[str, Any]:

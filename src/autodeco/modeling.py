@@ -66,8 +66,8 @@ class AutoDecoForCausalLM(Shaping, TrainingPass):
             top_p_head: whether new heads include one for top-p.
             statistics_features: whether a new top-p head sees statistics of the logits.
             temperature_features: whether a new temperature head does.
-            prompt_summary: whether new heads see a summary of the prompt (Transformers alone, not vLLM). Heads that
-                are given can be extended: ``heads.with_prompt_summary()``.
+            prompt_summary: whether new heads see a summary of the prompt (they cannot be merged). Heads that are given
+                can be extended: ``heads.with_prompt_summary()``.
             prompt_layer: after which layer the prompt is summarised; 0: after the last.
             **kwargs: for Transformers' ``from_pretrained`` (``dtype``, ``device_map``, ``attn_implementation``, ...).
 

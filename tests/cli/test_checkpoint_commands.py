@@ -88,7 +88,7 @@ def test_inspect_shows_a_summary_of_the_prompt(tmp_path: Path, base_folder: Path
     AutoDecoForCausalLM.from_base(str(base_folder), prompt_summary=True).save_pretrained(tmp_path / "with-summary")
     text = run("inspect", tmp_path / "with-summary").output
     assert "prompt summary" in text
-    assert "Transformers only, not vLLM" in text
+    assert "Transformers, and vLLM on CPUs; cannot be merged" in text
     assert "temp_head.prompt.query" in text
     assert "prompt summary" not in run("inspect", heads_folder).output
 

@@ -4,9 +4,11 @@ import json
 import shutil
 
 import pytest
+from tests.adapters import adapted_model
 
 from autodeco import AutoDecoForCausalLM
 from autodeco.checkpoint import convert, merge
+from autodeco.checkpoint.layout import HEADS_CONFIG
 from autodeco.errors import CheckpointError, ConfigError, ModelNotFoundError
 from autodeco.serving.checkpoint import check_vllm, served_model
 from autodeco.serving.vllm import launch
@@ -75,16 +77,37 @@ def test_arguments_of_the_engine(heads, tmp_path):
         launch.arguments(served, ["--hf-overrides={}"], on_cpu=True)
 
 
-def test_heads_that_see_a_summary_of_the_prompt_are_for_transformers(heads, base_folder, tmp_path):
+def test_heads_that_see_a_summary_of_the_prompt(heads, base_folder, tmp_path):
     model = AutoDecoForCausalLM.from_base(str(base_folder), prompt_summary=True)
     model.save_pretrained(tmp_path / "with-summary")
     summary = str(tmp_path / "with-summary")
     for arguments in ((summary,), (str(base_folder), summary)):
-        with pytest.raises(CheckpointError, match=r"with-summary/.*which vLLM cannot .*--engine transformers"):
-            check_vllm(*arguments)
-    check_vllm(str(heads))
-    check_vllm(str(base_folder), str(heads))
-    with pytest.raises(CheckpointError, match=r"these heads see a summary .* not merged"):
+        check_vllm(*arguments, on_cpu=True)
+        with pytest.raises(CheckpointError, match=r"with-summary/.*on CPUs alone.*--engine transformers"):
+            check_vllm(*arguments, on_cpu=False)
+    check_vllm(str(heads), on_cpu=False)
+    check_vllm(str(base_folder), str(heads), on_cpu=False)
+    found = launch.arguments(served_model(summary, scratch=tmp_path / "scratch"), [], on_cpu=True)
+    assert found[found.index("--logits-processors") + 1] == "autodeco.serving.vllm.requests:PromptOptions"
+    assert {"--no-enable-prefix-caching", "--enforce-eager"} <= set(found)
+    found = launch.arguments(served_model(str(heads), scratch=tmp_path / "scratch"), [], on_cpu=True)
+    assert found[found.index("--logits-processors") + 1] == "autodeco.serving.vllm.requests:RequestOptions"
+    assert "--no-enable-prefix-caching" not in found
+
+
+def test_heads_that_see_a_summary_of_the_prompt_and_an_adapter_are_for_transformers(base_folder, tmp_path):
+    adapted_model(base_folder).save_pretrained(tmp_path / "adapted")
+    path = tmp_path / "adapted" / HEADS_CONFIG
+    path.write_text(json.dumps({**json.loads(path.read_text()), "prompt_summary": True}))
+    with pytest.raises(CheckpointError, match=r"adapted/.*and an adapter.*--engine transformers"):
+        check_vllm(str(tmp_path / "adapted"), on_cpu=True)
+
+
+def test_heads_that_see_a_summary_of_the_prompt_are_not_merged(heads, base_folder, tmp_path):
+    model = AutoDecoForCausalLM.from_base(str(base_folder), prompt_summary=True)
+    model.save_pretrained(tmp_path / "with-summary")
+    summary = str(tmp_path / "with-summary")
+    with pytest.raises(CheckpointError, match=r"these heads see a summary .* merged checkpoints cannot hold"):
         merge(None, summary, tmp_path / "merged")
     with pytest.raises(CheckpointError, match="these heads see a summary"):
         convert(summary, tmp_path / "merged", "merged")
@@ -93,5 +116,5 @@ def test_heads_that_see_a_summary_of_the_prompt_are_for_transformers(heads, base
             convert(summary, tmp_path / "released", layout)
     assert not (tmp_path / "merged").exists()
     assert not (tmp_path / "released").exists()
-    assert "vLLM cannot\nserve these heads" in (tmp_path / "with-summary" / "README.md").read_text()
+    assert "They cannot be merged" in (tmp_path / "with-summary" / "README.md").read_text()
     assert "summary" not in (heads / "README.md").read_text().split("```json")[0]

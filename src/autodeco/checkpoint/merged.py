@@ -79,7 +79,7 @@ def merge(
     check_new(output)
     found = find_heads(Source.open(heads, heads_revision))
     found.checked_tensors()
-    found.config.check_vllm(found.label)
+    found.config.check_merged(found.label)
     adapter = find_adapter(found)
     if adapter is None and dtype != "auto":
         raise ConfigError(
@@ -178,7 +178,7 @@ def write_merged(
     progress: Progress | None = None,
 ) -> int:
     """Writes a merged checkpoint of parts that were found; see :func:`merge`."""
-    config.check_vllm(heads.label)
+    config.check_merged(heads.label)
     base.check_fits(config, heads.label)
     section = config
     if config.adapter_sha256 is not None:

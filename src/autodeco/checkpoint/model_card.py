@@ -34,8 +34,8 @@ the LoRA adapter beside them (PEFT's `adapter_model.safetensors`), which is load
 are not in here."""
 _PROMPT_SUMMARY = """
 
-They also see a summary of the prompt's hidden states, computed once a request. That needs Transformers: vLLM cannot
-serve these heads, and they cannot be merged into the base model's folder."""
+They also see a summary of the prompt's hidden states, computed once a request. They cannot be merged into the base
+model's folder; vLLM serves them from this folder, on CPUs alone and without an adapter (`autodeco serve`)."""
 
 _MERGED = """\
 # {title} with decoding heads

@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from autodeco.checkpoint import Inspection
+    from autodeco.config import AutoDecoConfig
 
 
 def command(
@@ -54,6 +55,11 @@ def _show(found: Inspection, console: Console) -> None:
         console.print(f"problem: {problem}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
+def _prompt_summary(config: AutoDecoConfig) -> str:
+    engines = "Transformers only" if config.adapter_sha256 is not None else "Transformers, and vLLM on CPUs"
+    return f"yes: {engines}; cannot be merged"
+
+
 def _facts(found: Inspection) -> list[tuple[str, str]]:
     facts = [("checkpoint", found.name), ("layout", found.layout)]
     if found.config is None:
@@ -67,7 +73,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
             ("heads", " and ".join(name for name, present in heads if present)),
             ("hidden size", f"{found.config.hidden_size:,}"),
             ("vocabulary", "not recorded" if found.config.vocab_size is None else f"{found.config.vocab_size:,}"),
-            *([("prompt summary", "yes: Transformers only, not vLLM")] if found.config.prompt_summary else []),
+            *([("prompt summary", _prompt_summary(found.config))] if found.config.prompt_summary else []),
             ("head weights", f"{found.head_parameters:,} ({_size(found.head_bytes)})"),
         ]
     if (adapter := found.adapter) is not None:

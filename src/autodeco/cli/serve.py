@@ -65,12 +65,13 @@ def command(
     with tempfile.TemporaryDirectory(prefix="autodeco-serve-") as scratch:
         served = served_model(model, heads=heads, base=base, revision=revision, scratch=Path(scratch))
         if on_vllm:
-            check_vllm(model, heads, revision)
+            on_cpu = launch.is_cpu_build()
+            check_vllm(model, heads, revision, on_cpu=on_cpu)
             served = with_adapter_folded(served, Path(scratch))
             if api_key is not None:
                 os.environ["VLLM_API_KEY"] = api_key  # not on a command line, where other users of the machine see it
             address = ["--host", host, "--port", str(port)]
-            argv = launch.arguments(served, [*address, *context.args], on_cpu=launch.is_cpu_build())
+            argv = launch.arguments(served, [*address, *context.args], on_cpu=on_cpu)
             raise typer.Exit(launch.serve(argv))
         options = own_server.flags(context.args)
         loaded, tokenizer = load_model_and_tokenizer(

@@ -24,6 +24,7 @@ class ServedModel:
         heads: folder of the heads, where they are not in ``path``.
         architecture: of the base model, where heads are apart; else ``None``.
         name: under which clients ask for it.
+        prompt_summary: whether the heads see a summary of the prompt, for which an engine has to be set up.
     """
 
     path: str
@@ -31,6 +32,7 @@ class ServedModel:
     heads: Path | None
     architecture: str | None
     name: str
+    prompt_summary: bool = False
 
 
 def has_heads(model: str) -> bool:
@@ -42,15 +44,33 @@ def has_heads(model: str) -> bool:
     return detect_layout(Source.open(resolve_model(model))) is not Layout.BASE
 
 
-def check_vllm(model: str, heads: str | None = None, revision: str | None = None) -> None:
+def check_vllm(model: str, heads: str | None = None, revision: str | None = None, *, on_cpu: bool) -> None:
     """Checks, before an engine is started, that vLLM can serve the heads of a model, or those given for it.
+
+    Args:
+        model: heads, a merged or a released checkpoint, or, with ``heads``, a base model.
+        heads: heads for ``model``.
+        revision: hub revision of ``model``.
+        on_cpu: whether the engine runs on CPUs.
 
     Raises:
         ModelNotFoundError: there is no such model.
         CheckpointError: it cannot, or there are no heads.
     """
     found = find_heads(Source.open(model, revision) if heads is None else Source.open(heads))
-    found.config.check_vllm(found.label)
+    if not found.config.prompt_summary:
+        return
+    reason = None
+    if not on_cpu:
+        reason = "which the plug-in gives them on CPUs alone"
+    elif found.config.adapter_sha256 is not None:
+        reason = "and an adapter, which vLLM gets merged into the base; merged checkpoints cannot hold such heads"
+    if reason is not None:
+        raise CheckpointError(
+            f"{found.label}: these heads see a summary of the prompt (prompt_summary is true), {reason}. Use them with "
+            f"Transformers: --engine transformers, or AutoDecoForCausalLM.from_pretrained. For vLLM, train heads "
+            f"{'with prompt_summary: false' if not on_cpu else 'without an adapter'}."
+        )
 
 
 def served_model(
@@ -127,4 +147,5 @@ def _apart(base: str, revision: str | None, heads: Source, name: str, scratch: P
     if folder is None or not (folder / HEADS_CONFIG).exists():  # of the authors' layout
         folder = scratch / "heads"
         save_heads(load_heads(heads.name, heads.revision), folder)
-    return ServedModel(path, revision, folder.absolute(), architectures[0], name)
+    summary = find_heads(heads).config.prompt_summary
+    return ServedModel(path, revision, folder.absolute(), architectures[0], name, summary)

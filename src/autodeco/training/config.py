@@ -36,7 +36,7 @@ class TrainingConfig(BaseModel):
     statistics_features: bool = Field(True, description="let the top-p head see statistics of the logits")
     temperature_features: bool = Field(False, description="let the temperature head see them, too")
     prompt_summary: bool = Field(
-        False, description="let both heads see a summary of the prompt (Transformers only); extends heads to start from"
+        False, description="let both heads see a summary of the prompt (not to be merged); extends heads to start from"
     )
     prompt_layer: int | None = Field(
         None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -230,20 +229,6 @@ def test_heads_of_another_model_are_refused(tiny_checkpoints, tmp_path):
     save_heads(DecodingHeads(AutoDecoConfig(hidden_size=64, vocab_size=100)), tmp_path / "heads")
     with pytest.raises(Exception, match=r"Engine core initialization failed|hidden size 64"):
         start_engine(tiny_checkpoints["base"], **apart(tmp_path / "heads"))
-
-
-@pytest.mark.parametrize("apart_from_base", [True, False])
-def test_heads_that_see_a_summary_of_the_prompt_are_refused(tmp_path, apart_from_base):
-    from autodeco import AutoDecoConfig, DecodingHeads
-    from autodeco.checkpoint import save_heads
-    from autodeco.errors import CheckpointError
-    from autodeco.serving.vllm import HEADS_KEY, models
-
-    config = AutoDecoConfig(hidden_size=128, prompt_summary=True)
-    save_heads(DecodingHeads(config), tmp_path / "heads")
-    section = {HEADS_KEY: str(tmp_path / "heads")} if apart_from_base else config.to_dict()
-    with pytest.raises(CheckpointError, match=r"which vLLM cannot give them.*--engine transformers"):
-        models._heads_config(SimpleNamespace(model="base", hf_config=SimpleNamespace(autodeco=section)))
 
 
 def test_no_lesser_path_to_unshaped_logits(merged_engine):

@@ -3,13 +3,15 @@
 vLLM calls :func:`register` (entry point ``vllm.general_plugins``) in each of its processes. It registers the name
 ``AutoDeco<Architecture>`` for each architecture; the class behind a name is made in ``models.py`` when it is asked for.
 
-====================  ==================================================================================================
-``models.py``         the factory: a vLLM causal LM becomes one whose logits are shaped
-``released.py``       reads the authors' full checkpoints (``model_type: autodeco``) as their base's configuration
-``requests.py``       options of single requests (off, a maximum temperature, a trace), for vLLM's V1 model runner
-``state.py``          the same for its V2 model runner
-``endpoint.py``       the route that hands out traces
-====================  ==================================================================================================
+========================  ==============================================================================================
+``models.py``             the factory: a vLLM causal LM becomes one whose logits are shaped
+``released.py``           reads the authors' full checkpoints (``model_type: autodeco``) as their base's configuration
+``requests.py``           options of single requests (off, a maximum temperature, a trace), for vLLM's V1 model runner
+``state.py``              the same for its V2 model runner
+``prompts.py``            what heads with ``prompt_summary`` see of each request's prompt
+``prompt_conditions.py``  what an engine has to be like for them
+``endpoint.py``           the route that hands out traces
+========================  ==============================================================================================
 
 This module imports no model and no kernel: vLLM's front end calls it, too.
 """

@@ -82,12 +82,20 @@ def arguments(served: ServedModel, extra: list[str], *, on_cpu: bool) -> list[st
         # The V1 runner. Elsewhere vLLM's V2 runner asks the model itself (state.py), and refuses this flag; so does
         # speculative decoding.
         if not any(argument.startswith(("--speculative-config", "-sc")) for argument in extra):
-            result += ["--logits-processors", f"{REQUESTS}:RequestOptions"]
+            result += ["--logits-processors", logits_processor(served)]
         # A request's own seed stops vLLM 0.32 on CPUs if its prompt is read in several parts.
         result += ["--no-enable-chunked-prefill"]
         if not any(argument.startswith(_MEMORY_FLAGS) for argument in extra):
             result += ["--kv-cache-memory-bytes", str(cpu_cache_bytes())]
+    if served.prompt_summary:
+        # What is read from a cache has no hidden states, and compiled models have not been tried with such heads.
+        result += ["--no-enable-prefix-caching", "--enforce-eager"]
     return result + extra
+
+
+def logits_processor(served: ServedModel) -> str:
+    """The one through which vLLM's V1 runner tells which row is whose."""
+    return f"{REQUESTS}:{'PromptOptions' if served.prompt_summary else 'RequestOptions'}"
 
 
 def overrides(served: ServedModel) -> dict[str, Any]:

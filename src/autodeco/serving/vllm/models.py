@@ -23,6 +23,7 @@ from autodeco.errors import CheckpointError
 from autodeco.heads import DecodingHeads
 from autodeco.kernels import cpu
 from autodeco.serving.vllm import HEADS_KEY, PREFIX
+from autodeco.serving.vllm.prompt_conditions import prepare_engine
 from autodeco.serving.vllm.requests import Rows, rows_of
 
 
@@ -52,9 +53,10 @@ def as_autodeco_model(cls: Any, architecture: str) -> type[nn.Module]:
 
     class AutoDecoModel(cls):  # type: ignore[misc]
         def __init__(self, *, vllm_config: VllmConfig, prefix: str = "", **kwargs: Any) -> None:
+            config, folder = _heads_config(vllm_config.model_config)
+            if config.prompt_summary:
+                prepare_engine(config, vllm_config, cls)
             super().__init__(vllm_config=vllm_config, prefix=prefix, **kwargs)
-            model_config = vllm_config.model_config
-            config, folder = _heads_config(model_config)
             if folder is not None:  # streamed by vLLM's own loader, after the base's
                 self.secondary_weights = [
                     *getattr(self, "secondary_weights", ()),
@@ -70,6 +72,21 @@ def as_autodeco_model(cls: Any, architecture: str) -> type[nn.Module]:
                 for module in self.modules():
                     if isinstance(module, LogitsProcessor):
                         module.register_forward_pre_hook(self._keep_lm_head_input)
+            if config.prompt_summary:
+                if config.prompt_layer:
+                    self.set_aux_hidden_state_layers((config.prompt_layer,))
+                # A hook, as it runs outside of what is compiled.
+                self.register_forward_hook(self._read_prompts)
+
+        def _read_prompts(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Tensor:
+            """Takes what prompts are summarised from; gives the runner the last hidden states alone, as it expects."""
+            assert self.decoding_heads is not None
+            hidden_states = states = output
+            if self.decoding_heads.config.prompt_layer:
+                hidden_states, (states,) = output
+            self._rows.prompts.read(self.decoding_heads, states)
+            last: Tensor = hidden_states
+            return last
 
         def _keep_lm_head_input(self, module: nn.Module, args: tuple[Any, ...]) -> None:
             # Some architectures normalise inside compute_logits: its argument is not yet the input of lm_head.
@@ -83,7 +100,16 @@ def as_autodeco_model(cls: Any, architecture: str) -> type[nn.Module]:
             if logits is None or self.decoding_heads is None:
                 return logits
             # With LoRA on lm_head, vLLM replaces the hooked module; the argument is what it reads, too.
-            return self._rows.shape(self.decoding_heads, hidden_states if used is None else used, logits)
+            seen = hidden_states if used is None else used
+            config = self.decoding_heads.config
+            if config.prompt_summary:
+                if not config.prompt_layer and seen is not hidden_states:
+                    raise CheckpointError(
+                        f"{type(self).__name__}: the forward pass does not end with the input of lm_head, of which "
+                        f"these heads summarise the prompt (prompt_layer 0). Serve them with --engine transformers."
+                    )
+                seen = self._rows.prompts.beside(self.decoding_heads, seen)
+            return self._rows.shape(self.decoding_heads, seen, logits)
 
         @property
         def compute_logits_local(self) -> Any:
@@ -153,7 +179,8 @@ def _heads_config(model_config: Any) -> tuple[AutoDecoConfig, str | None]:
             f"the heads in {folder} were trained together with a LoRA adapter, which vLLM does not put on for them. "
             f"Make one model of all: autodeco merge --heads {folder} --output FOLDER; autodeco serve does it by itself."
         )
-    config.check_vllm(folder or f"'{model_config.model}'")
+    if folder is None:
+        config.check_merged(f"'{model_config.model}'")
     config.check_fits(model_config.get_hidden_size(), model_config.get_vocab_size(), f"'{model_config.model}'")
     return config, folder
 

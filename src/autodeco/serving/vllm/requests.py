@@ -24,6 +24,7 @@ from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, proces
 
 from autodeco import distribution
 from autodeco.heads import DecodingHeads, RowOptions
+from autodeco.serving.vllm.prompts import Prompt, Prompts
 from autodeco.strategies import Strategy, get_strategy
 
 # Traces that nobody fetched, beyond which the oldest is dropped.
@@ -76,6 +77,7 @@ class Rows:
         # By row: its options, and its request's tokens so far (V1) or its position (V2).
         self.pending: dict[int, tuple[Options, list[int] | int]] = {}
         self.traces: OrderedDict[str, dict[int, tuple[float, ...]]] = OrderedDict()
+        self.prompts = Prompts()  # followed for heads that see them, by PromptOptions
         # The model's, where this process has them, and what stands in their place, if anything does.
         self.heads: DecodingHeads | None = None
         self.strategy: Strategy | None = None
@@ -168,6 +170,35 @@ class RequestOptions(LogitsProcessor):  # type: ignore[misc]
     def apply(self, logits: Tensor) -> Tensor:
         """Returns the logits as they are."""
         return logits
+
+
+class PromptOptions(RequestOptions):
+    """The same for heads with ``prompt_summary``: also tells :class:`Rows` which row's prompt is how long."""
+
+    @classmethod
+    def validate_params(cls, sampling_params: SamplingParams) -> None:
+        """Called when a request arrives. Raises :class:`ValueError` if it asks for what these heads cannot give."""
+        super().validate_params(sampling_params)
+        if sampling_params.prompt_logprobs is not None:
+            raise ValueError(
+                "prompt_logprobs (and echo with logprobs): the heads of this model see a summary of the whole prompt, "
+                "which is not there yet while the prompt is read. Leave it out."
+            )
+
+    def __init__(self, vllm_config: VllmConfig, device: torch.device, is_pin_memory: bool) -> None:
+        super().__init__(vllm_config, device, is_pin_memory)
+        self._prompts: dict[int, Prompt] = {}
+
+    def update_state(self, batch_update: BatchUpdate | None) -> None:
+        """Called before each forward pass. A request that comes back after it had to make room is read anew."""
+        super().update_state(batch_update)
+        process_dict_updates(self._prompts, batch_update, _new_prompt)
+        self._rows.prompts.rows = dict(self._prompts)
+
+
+def _new_prompt(params: SamplingParams, prompt: list[int] | None, output: list[int]) -> Prompt:
+    assert prompt is not None  # prompts without tokens are refused at the start
+    return Prompt(len(prompt))
 
 
 def _new_request(

@@ -19,7 +19,7 @@ from autodeco.generation import TRACED
 from autodeco.rollouts.sample import batch_seed
 from autodeco.rollouts.sampler import Message, OnProgress, Sample, Sampling, encode
 from autodeco.serving.checkpoint import ServedModel, check_vllm, has_heads, served_model, with_adapter_folded
-from autodeco.serving.vllm.launch import REQUESTS, cpu_cache_bytes, is_cpu_build, overrides
+from autodeco.serving.vllm.launch import REQUESTS, cpu_cache_bytes, is_cpu_build, logits_processor, overrides
 
 # Requests that wait in the engine beyond those that run: enough that a place that becomes free is filled at once.
 _WAITING = 2
@@ -57,10 +57,10 @@ class VllmSampler:
         self._has_heads = has_heads(model)
         self._running = batch_size
         heads = None if self._has_heads else _untrained_heads(model, Path(self._scratch.name) / "untrained")
-        check_vllm(model, heads)
+        on_cpu = is_cpu_build()
+        check_vllm(model, heads, on_cpu=on_cpu)
         scratch = Path(self._scratch.name)
         served = with_adapter_folded(served_model(model, heads=heads, base=base, scratch=scratch), scratch, dtype)
-        on_cpu = is_cpu_build()
         arguments = {
             **_model_arguments(served),
             "generation_config": "vllm",
@@ -69,7 +69,7 @@ class VllmSampler:
             "max_num_seqs": batch_size,
             "max_model_len": max_length,
             "seed": 0,
-            **(_cpu_arguments() if on_cpu else {}),
+            **(_cpu_arguments(served) if on_cpu else {}),
             **settings,
         }
         # vLLM's scheduler in this process: in one of its own it would go on working after this one was killed.
@@ -190,15 +190,16 @@ def _defaults_in_environment(defaults: dict[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def _cpu_arguments() -> dict[str, Any]:
+def _cpu_arguments(served: ServedModel) -> dict[str, Any]:
     """What vLLM needs on CPUs: the V1 runner's reader of options, and whole prompts, without which seeds stop it.
 
     Only whole blocks of a prompt are kept for the next sample of it: 32 tokens, not vLLM's 128, as a task's prompts are
-    often a few hundred tokens, alike but for their end.
+    often a few hundred tokens, alike but for their end. For heads that see a summary of the prompt none are kept.
     """
     return {
         "block_size": 32,
-        "logits_processors": [f"{REQUESTS}:RequestOptions"],
+        "logits_processors": [logits_processor(served)],
+        **({"enable_prefix_caching": False, "enforce_eager": True} if served.prompt_summary else {}),
         "enable_chunked_prefill": False,
         "kv_cache_memory_bytes": cpu_cache_bytes(),
     }
