@@ -37,7 +37,13 @@ measure() { # name, heads, engine's command and name, conditions
     --output "$runs/eval/$name" "$@"
 }
 main=(--condition "none again" --condition low --condition high --condition absolute --condition look-alike)
-measure middle "$runs/middle" "$autodeco" transformers
+graded=(--condition "much lower" --condition "slightly lower" --condition "slightly higher" --condition "much higher")
+others=(--condition look-alike --condition scoped --condition "low, then high" --condition "high, then low")
+for what in "quoted" "other language"; do
+  others+=(--condition "$what low" --condition "$what high")
+done
+measure middle "$runs/middle" "$autodeco" transformers "${main[@]:0:8}" "${graded[@]}" # all of main but look-alike
+measure middle-other "$runs/middle" "$autodeco" transformers "${others[@]}"
 measure before "$start" "$engine" vllm "${main[@]}"
 measure frozen "$runs/frozen" "$engine" vllm "${main[@]}"
 measure lora "$runs/lora" "$engine" vllm "${main[@]}"
