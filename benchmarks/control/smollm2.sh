@@ -47,7 +47,7 @@ measure middle-other "$runs/middle" "$autodeco" transformers "${others[@]}"
 measure before "$start" "$engine" vllm "${main[@]}"
 measure frozen "$runs/frozen" "$engine" vllm "${main[@]}"
 measure lora "$runs/lora" "$engine" vllm "${main[@]}"
-${PYTHON:-.venv/bin/python} benchmarks/control/steps.py "$runs"/eval/{before,frozen,middle,lora}
+${PYTHON:-.venv/bin/python} benchmarks/control/steps.py "$runs"/eval/{before,frozen,middle+middle-other,lora}
 
 # What control costs without a command.
 $autodeco eval benchmarks/control/accuracy.yaml

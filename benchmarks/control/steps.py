@@ -1,6 +1,8 @@
-"""What each step towards control that does what it says buys: one row for each ``autodeco control eval``.
+"""What each step towards control that does what it says buys: one row for each pair of heads that was measured.
 
-python benchmarks/control/steps.py benchmarks/results/control/smollm2/{before,frozen,summary}
+python benchmarks/control/steps.py benchmarks/results/control/smollm2/{before,frozen,middle+middle-other}
+
+Where the conditions were divided over two runs of ``autodeco control eval``, a + stands between their folders.
 """
 
 from __future__ import annotations
@@ -25,13 +27,17 @@ def main(folders: list[str]) -> None:
 
 
 def _row(folder: str) -> list[str]:
-    results = json.loads((Path(folder) / "control.json").read_text())
+    first, *others = folder.split("+")
+    parts = [
+        json.loads((path / "control.json").read_text()) for path in (Path(first), *map(Path(first).with_name, others))
+    ]
     sampled, same_text = (
-        {one["condition"]: one for one in results[name]} for name in ("conditions", "same_completion")
+        {one["condition"]: one for results in parts for one in results[name]}
+        for name in ("conditions", "same_completion")
     )
-    of_values = {(one["subkind"], one["head"]): one for one in results["absolute"]}
+    of_values = {(one["subkind"], one["head"]): one for results in parts for one in results["absolute"]}
     return [
-        Path(folder).name,
+        Path(first).name,
         *(
             _estimate(sampled[level]["consistent"][head], 100, 0)
             for head in ("temperature", "top_p")
