@@ -1,7 +1,7 @@
 """Share of pairs in the commanded order over training steps, of several runs, as SVG: the figure of docs/control.md.
 
 cd benchmarks/results/control/smollm2/heads
-python ../../../../control/curves.py ../../../../../docs/images/control-training.svg frozen lora summary
+python ../../../../control/curves.py ../../../../../docs/images/control-training.svg frozen lora summary middle
 """
 
 from __future__ import annotations

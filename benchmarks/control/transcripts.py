@@ -1,6 +1,6 @@
 """Texts without and with a command beside their T and P, as Markdown: of fixed places, whether they went well or not.
 
-python benchmarks/control/transcripts.py benchmarks/results/control/smollm2/summary
+python benchmarks/control/transcripts.py benchmarks/results/control/smollm2/{middle,middle-other}
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ SHOWN = {
 }
 
 
-def main(folder: str) -> None:
-    rows = [row for _, row in read_jsonl(Path(folder) / "control.jsonl") if row["sample"] == 0]
+def main(folders: list[str]) -> None:
+    lines = (line for folder in folders for _, line in read_jsonl(Path(folder) / "control.jsonl"))
+    rows = [line for line in lines if line["sample"] == 0]
     by_case = {(row["problem"], row["condition"]): row for row in rows}
     problems = list(dict.fromkeys(row["problem"] for row in rows))
     commands = {command.id: command.text for command in load_commands()}
@@ -46,4 +47,4 @@ def _block(text: str, label: str) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1:])
