@@ -71,13 +71,21 @@ def test_flags_of_vllm_reach_it(monkeypatch, base_folder, tmp_path):
     assert seen[0][-3:] == ["--max-model-len", "64", "--enforce-eager"]
 
 
-def test_heads_that_see_a_summary_of_the_prompt_are_refused_on_vllm(monkeypatch, capsys, base_folder, tmp_path):
+def test_heads_that_see_a_summary_of_the_prompt_need_an_engine_on_cpus(monkeypatch, capsys, base_folder, tmp_path):
     from autodeco import AutoDecoForCausalLM
 
     AutoDecoForCausalLM.from_base(str(base_folder), prompt_summary=True).save_pretrained(tmp_path / "heads")
+    seen = []
     monkeypatch.setattr(launch, "_version", lambda: "0.32.0")
-    monkeypatch.setattr(launch, "serve", lambda argv: pytest.fail("the engine was started"))
+    monkeypatch.setattr(launch, "serve", lambda argv: seen.append(argv) or 0)
     for arguments in ((str(tmp_path / "heads"),), (str(base_folder), "--heads", str(tmp_path / "heads"))):
+        monkeypatch.setattr(launch, "is_cpu_build", lambda: False)
         assert run(*arguments) == 2
-        assert "which vLLM cannot give them" in (error := capsys.readouterr().err)
+        assert "which the plug-in gives them on CPUs alone" in (error := capsys.readouterr().err)
         assert "--engine transformers" in error
+        assert not seen
+        monkeypatch.setattr(launch, "is_cpu_build", lambda: True)
+        assert run(*arguments) == 0
+        argv = seen.pop()
+        assert {"--no-enable-prefix-caching", "--enforce-eager"} <= set(argv)
+        assert argv[argv.index("--logits-processors") + 1].endswith(":PromptOptions")
