@@ -73,3 +73,55 @@ class Arithmetic(ReasoningGymTask):
                 ("Calculate 3 * 4.", "3 * 4 = 12, so the answer is 12."),
             ],
         )
+
+
+class LongerSums(ReasoningGymTask):
+    """Sums and differences of three numbers of two digits, worked out in two steps. For the larger model."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "chain_sum",
+            name="longer-sums",
+            settings={"min_terms": 3, "max_terms": 3, "min_digits": 2, "max_digits": 2},
+            shots=[
+                (SUM_QUESTION.format("46 + 33 - 12"), "First 46 + 33 = 79. Then 79 - 12 = 67. The answer is 67."),
+                (SUM_QUESTION.format("25 + 17 + 58"), "First 25 + 17 = 42. Then 42 + 58 = 100. The answer is 100."),
+            ],
+        )
+
+
+class Products(ReasoningGymTask):
+    """Products of a number of two digits and one of one or two, worked out in parts. For the larger model."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "products",
+            name="products",
+            settings={"min_terms": 2, "max_terms": 2, "min_digits": 1, "max_digits": 2},
+            shots=[
+                (
+                    "Solve the following multiplication: 14 * 23. Give only the result as your final answer.",
+                    "14 * 20 = 280 and 14 * 3 = 42, and 280 + 42 = 322. The answer is 322.",
+                ),
+                (
+                    "Solve the following multiplication: 7 * 58. Give only the result as your final answer.",
+                    "7 * 50 = 350 and 7 * 8 = 56, and 350 + 56 = 406. The answer is 406.",
+                ),
+            ],
+        )
+
+
+class Divisors(ReasoningGymTask):
+    """Greatest common divisor of two numbers up to 60, by Euclid's steps. For the larger model."""
+
+    def __init__(self) -> None:
+        question = "Find the Greatest Common Divisor (GCD) of these numbers: {}. Give only the GCD as your final answer."
+        super().__init__(
+            "gcd",
+            name="divisors",
+            settings={"min_value": 1, "max_value": 100},
+            shots=[
+                (question.format("18, 48"), "48 - 2 * 18 = 12, 18 - 12 = 6, 12 - 2 * 6 = 0. The answer is 6."),
+                (question.format("35, 14"), "35 - 2 * 14 = 7, 14 - 2 * 7 = 0. The answer is 7."),
+            ],
+        )

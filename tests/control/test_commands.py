@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 
 from autodeco.control import KINDS, Target, load_commands, select
+from autodeco.control.patterns import near
 from autodeco.errors import DataError
 from autodeco.tasks import get_task
 
@@ -28,12 +29,11 @@ def test_groups_of_one_name_go_on_counting(tmp_path):
     assert [command.id for command in load_commands(path)] == ["low/calm/en1", "low/calm/en2", "low/calm/en3"]
 
 
-def test_test_phrasings_are_unseen_and_every_kind_but_graded_and_scoped_has_an_unseen_sub_kind():
+def test_test_phrasings_are_unseen():
     seen = {command.text.lower() for command in PACKAGED if command.split == "train"}
     assert not [command for command in PACKAGED if command.split != "train" and command.text.lower() in seen]
-    trained = {(command.kind, command.subkind) for command in PACKAGED if command.split == "train"}
-    unseen = {command.kind for command in PACKAGED if (command.kind, command.subkind) not in trained}
-    assert unseen == {"low", "high", "absolute", "lookalike"}
+    others = [command.text for command in PACKAGED if command.split != "train"]
+    assert not any(near([command.text for command in PACKAGED if command.pattern], others))
 
 
 def test_values_of_test_commands_are_unseen():
@@ -75,8 +75,12 @@ def test_templates_are_filled_with_each_value():
     assert not [text for text in texts if "{" in text]
 
 
-def test_other_languages_are_measured_only():
-    assert {c.split for c in PACKAGED if c.language != "en"} == {"test"}
+def test_the_languages_of_tests_are_in_training_as_look_alikes_alone():
+    tested = {c.language for c in PACKAGED if c.split == "test"} - {"en"}
+    assert tested == {"de", "fr", "es"}
+    trained = {(c.language, c.kind) for c in PACKAGED if c.split == "train"}
+    assert {kind for language, kind in trained if language in tested} == {"lookalike"}
+    assert {language for language, kind in trained if kind == "low"} >= {"en", "it", "nl"}
     assert {c.language for c in select(PACKAGED, split="test", language="de")} == {"de"}
 
 
@@ -102,6 +106,36 @@ def test_a_file_of_ones_own(tmp_path):
     assert commands[-1].target == Target(0, 0.7, 0.5)
     assert {command.subkind for command in commands} == {"calm", "absolute"}
     assert len(select(commands, split="train", kinds=["absolute"])) == 2
+
+
+PATTERNS = """
+- kind: low
+  subkind: calm
+  train: ["[Keep|Stay] [calm|quiet] about it all.", "Be calm."]
+  test: ["Please, keep quiet about it.", "[Be|Remain] calm."]
+- kind: absolute
+  values: [{temperature: 0.3}, {temperature: 0.7}]
+  train: ["T [is|=] {temperature}[.|, please.|, thanks.]"]
+"""
+
+
+def test_texts_with_alternatives(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(PATTERNS)
+    found = {command.id: command for command in load_commands(path)}
+    assert [command.text for command in found.values() if command.kind == "low"] == [
+        "Be calm.",
+        "Please, keep quiet about it.",
+        "Keep calm about it all.",
+        "Stay calm about it all.",
+        "Stay quiet about it all.",  # «Keep quiet about it all.» has four of its five words in common with the test's
+        "Remain calm.",
+    ]
+    absolute = [command for command in found.values() if command.kind == "absolute"]
+    assert len(absolute) == 6  # each text with one of the values
+    assert {command.target.temperature for command in absolute} == {0.3, 0.7}
+    assert all(f"{command.target.temperature:g}" in command.text for command in absolute)
+    assert {command.pattern for command in absolute} == {"T [is|=] {temperature}[.|, please.|, thanks.]"}
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,9 @@ def test_every_position_is_used():
 
 def test_values_of_absolute_commands_do_not_crowd_out_the_others():
     found = Counter(version.command.split("/")[1] for version in draw({"absolute": 1}, prompts=1000))
-    assert set(found) == {"temperature", "top-p", "both", "no-randomness", "plain-sampling"}
-    assert all(150 < count < 250 for count in found.values())  # a fifth each
+    subkinds = {"temperature", "temperature-in-words", "top-p", "both", "no-randomness", "plain-sampling"}
+    assert set(found) == subkinds
+    assert all(120 < count < 215 for count in found.values())  # a sixth each
 
 
 def test_ignored_commands_are_quoted_or_out_of_place_and_ask_for_nothing():
@@ -52,6 +53,18 @@ def test_commands_outside_the_positions_are_never_obeyed():
         if not version.target.is_neutral:
             assert version.messages[-1]["content"].startswith("Name a bird.")
             assert len(version.messages) == 1
+
+
+def test_of_contradictory_commands_the_later_counts():
+    found = draw({"contradictory": 1}, prompts=400)
+    targets = {command.id: command.target for command in PACKAGED}
+    texts = {command.id: command.text for command in PACKAGED}
+    for version in found:
+        first, second = version.command.split(", then ")
+        assert version.target == targets[first].then(targets[second])
+        read = "".join(message["content"] for message in version.messages)
+        assert 0 <= read.find(texts[first]) < read.rfind(texts[second])
+    assert {len(version.messages) for version in found} == {1, 2}
 
 
 def test_a_kind_without_phrasings_is_named():

@@ -13,6 +13,7 @@ from autodeco.objectives.control import (
     control,
     hold_losses,
     ranked_pairs,
+    ranking_losses,
     row_means,
 )
 
@@ -42,6 +43,13 @@ def test_ranking_by_hand():
     assert hinge(means, asked, asked.temperature, 0.1) == pytest.approx([0.05, 0.2, 0.25])
     far_apart = torch.tensor([0.7, 0.5, 0.9], dtype=torch.float64)
     assert hinge(far_apart, asked, asked.temperature, 0.1) == [0, 0, 0]
+
+
+def test_a_ceiling_bounds_what_is_asked_for():
+    differences = torch.tensor([-0.1, 0.05, 0.1, 0.25, 0.5], dtype=torch.float64)
+    asked = torch.full((5,), 0.1, dtype=torch.float64)
+    assert ranking_losses(differences, asked, 2.0).tolist() == pytest.approx([0.2, 0.05, 0, 0.05, 0.3])
+    assert ranking_losses(differences, asked, float("inf")).tolist() == pytest.approx([0.2, 0.05, 0, 0, 0])
 
 
 def test_graded_commands_are_ranked_among_each_other_and_need_larger_margins():

@@ -11,7 +11,7 @@ from autodeco.control.placement import Position
 from autodeco.objectives.control import ControlWeights
 from autodeco.training.config import TrainingConfig, checked_config
 
-VersionKind = Literal["low", "high", "graded", "absolute", "lookalike", "ignored"]
+VersionKind = Literal["low", "high", "graded", "absolute", "lookalike", "ignored", "contradictory"]
 
 # Defaults where training starts from trained heads.
 _WITH_HEADS = {"decoding_weight": 0.0, "keep_weight": 3.0}
@@ -31,7 +31,7 @@ class ControlConfig(TrainingConfig):
 
     commands: Path | None = Field(None, description="own commands, a YAML file; default: the packaged phrasings")
     commands_per_prompt: dict[VersionKind, int] = Field(
-        {"low": 1, "high": 1, "graded": 1, "absolute": 1, "lookalike": 1, "ignored": 1},
+        {"low": 1, "high": 1, "graded": 1, "absolute": 1, "lookalike": 1, "ignored": 1, "contradictory": 1},
         description="how many commands of each kind every prompt is met with, beside none",
     )
     positions: list[Position] = Field(
@@ -52,6 +52,9 @@ class ControlConfig(TrainingConfig):
     )
     temperature_margin: float = Field(0.2, ge=0, le=2, description="μ of T: difference that a level of 1 has to make")
     top_p_margin: float = Field(0.1, ge=0, le=1, description="μ of P")
+    margin_ceiling: float = Field(
+        2.0, ge=1, description="κ: the difference may be so many times that; more is too far. inf: no bound"
+    )
     decoding_weight: float = Field(1.0, ge=0, description="weight of the decoding objective on uncommanded rows")
     ranking_weight: float = Field(1.0, ge=0, description="weight of the ranking loss")
     hold_weight: float = Field(3.0, ge=0, description="weight of leaving look-alikes and ignored commands alone")
@@ -148,6 +151,7 @@ class ControlConfig(TrainingConfig):
             top_p="top_p" in self.steer,
             temperature_margin=self.temperature_margin,
             top_p_margin=self.top_p_margin,
+            margin_ceiling=self.margin_ceiling,
             decoding=self.decoding_weight,
             ranking=self.ranking_weight,
             hold=self.hold_weight,

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from autodeco.checkpoint.adapter import add_adapter, require_peft
-from autodeco.control.commands import Command, digest, load_commands
+from autodeco.control.command import Command
+from autodeco.control.commands import digest, load_commands
 from autodeco.control.config import ControlConfig
 from autodeco.control.groups import GroupDataset, GroupedData, collate_groups, group_rows
 from autodeco.control.trainer import AdapterControlTrainer, ControlTrainer

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autodeco.control.commands import Command, select
+from autodeco.control.command import Command
 from autodeco.control.placement import POSITIONS, Position, place, quote
-from autodeco.control.target import Target
+from autodeco.control.target import Target, combined
 from autodeco.errors import ConfigError
 from autodeco.rollouts.sampler import Message
 
 _SEPARATORS = ("\n\n", "\n", " ")
-# Kinds that an ignored command is taken from: what would steer if it were obeyed.
-_STEERING = ("low", "high", "graded", "absolute")
+# Kinds of versions that take the commands of others: an ignored one what would steer if it were obeyed.
+_OF_OTHER_KINDS = {"ignored": ("low", "high", "graded", "absolute"), "contradictory": ("low", "high", "absolute")}
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Versions:
     Args:
         commands: all phrasings.
         split: whose phrasings are used.
-        counts: how many versions of each kind; ``"ignored"`` beside the kinds of commands.
+        counts: how many versions of each kind; ``"ignored"`` and ``"contradictory"`` beside the kinds of commands.
         positions: where commands are obeyed.
 
     Raises:
@@ -52,8 +52,11 @@ class Versions:
         self._counts = {kind: count for kind, count in counts.items() if count}
         self._positions = positions
         self._elsewhere = [position for position in POSITIONS if position not in positions]
-        kinds = {kind: _STEERING if kind == "ignored" else (kind,) for kind in self._counts}
-        self._commands = {kind: _by_subkind(select(commands, split=split, kinds=own)) for kind, own in kinds.items()}
+        own = [command for command in commands if command.split == split]
+        kinds = {kind: _OF_OTHER_KINDS.get(kind, (kind,)) for kind in self._counts}
+        self._commands = {
+            kind: _by_subkind(command for command in own if command.kind in taken) for kind, taken in kinds.items()
+        }
         for kind, found in self._commands.items():
             if not found:
                 raise ConfigError(
@@ -72,8 +75,9 @@ class Versions:
         ]
 
     def _version(self, messages: list[Message], kind: str, random_numbers: random.Random) -> Version:
-        subkinds = self._commands[kind]
-        command = random_numbers.choice(subkinds[random_numbers.choice(list(subkinds))])
+        if kind == "contradictory":
+            return self._contradictory(messages, random_numbers)
+        command = self._drawn(kind, random_numbers)
         text, name, target = command.text, command.id, command.target
         position = random_numbers.choice(self._positions)
         if kind == "ignored":
@@ -86,8 +90,25 @@ class Versions:
         placed = place(text, messages, position, random_numbers.choice(_SEPARATORS))
         return Version(name, placed, target)
 
+    def _contradictory(self, messages: list[Message], random_numbers: random.Random) -> Version:
+        """Two commands, side by side or apart; where they contradict each other the later one wins."""
+        first, second = (self._drawn("contradictory", random_numbers) for _ in range(2))
+        positions = sorted(random_numbers.choices(self._positions, k=2), key=POSITIONS.index)  # as they are read
+        separator = random_numbers.choice(_SEPARATORS)
+        if positions[0] == positions[1]:
+            placed = place(f"{first.text}{separator}{second.text}", messages, positions[0], separator)
+        else:
+            placed = messages
+            for command, position in zip((first, second), positions, strict=True):
+                placed = place(command.text, placed, position, separator)
+        return Version(f"{first.id}, then {second.id}", placed, combined([first.target, second.target]))
 
-def _by_subkind(commands: Sequence[Command]) -> dict[tuple[str, str], list[Command]]:
+    def _drawn(self, kind: str, random_numbers: random.Random) -> Command:
+        subkinds = self._commands[kind]
+        return random_numbers.choice(subkinds[random_numbers.choice(list(subkinds))])
+
+
+def _by_subkind(commands: Iterable[Command]) -> dict[tuple[str, str], list[Command]]:
     found: dict[tuple[str, str], list[Command]] = {}
     for command in commands:
         found.setdefault((command.kind, command.subkind), []).append(command)

@@ -8,12 +8,14 @@ the ``T`` or ``P`` that a head gives at token ``t`` of the completion, ``m_r`` f
 
 What is the paper's (arXiv 2510.26697): a ranking loss that asks for higher T and P under a high-diversity command than
 under none, and for lower ones under a low-diversity command, on a part of the prompts. What is this project's: that the
-mean over the completion is ranked, the margin, the levels, that the ranking does not move the uncommanded mean, the
-four other losses, and that each is a mean over its own pairs or rows. ``x⁰_t`` is what the starting heads, those that
+mean over the completion is ranked, the margin μ, the levels, the ceiling κ (infinite: none, as a ranking loss has it),
+that the ranking does not move the uncommanded mean, the four other losses, and that each is a mean over its own pairs
+or rows. ``x⁰_t`` is what the starting heads, those that
 training began with, give at token ``t``; where the base has an adapter that is trained with the heads, ``p_t`` is the
 base's own token distribution with it, ``p⁰_t`` the one without it, and ``x⁰_t`` is of the base without it, too::
 
-    ranking   mean over pairs i, j of a group with ℓ_i < ℓ_j of  max(0, μ (ℓ_j - ℓ_i) - (m_j - m_i)),  m_0 as sg(m_0)
+    ranking   mean over pairs i, j of a group with ℓ_i < ℓ_j of  max(0, μ Δℓ - Δm) + max(0, Δm - κ μ Δℓ),
+              Δℓ = ℓ_j - ℓ_i, Δm = m_j - m_i, m_0 as sg(m_0)
     hold      mean over commanded rows with ℓ_r = 0 of           (m_r - sg(m_0))²
     absolute  mean over rows with a value of                     mean_t (x_t - a_r)²
     keep      mean over uncommanded rows of                      mean_t (x_t - x⁰_t)²
@@ -28,6 +30,7 @@ vocabulary, in chunks and without gradient. ``eager`` and ``fused`` differ in th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -70,6 +73,7 @@ class ControlWeights:
         top_p: whether the top-p head is.
         temperature_margin: μ of T.
         top_p_margin: μ of P.
+        margin_ceiling: κ, 1 or more: the difference that is asked for is between μ and κ μ for each level.
         decoding: weight of the decoding objective.
         ranking: weight of the ranking loss, of each head.
         hold: likewise.
@@ -82,6 +86,7 @@ class ControlWeights:
     top_p: bool = True
     temperature_margin: float = 0.2
     top_p_margin: float = 0.1
+    margin_ceiling: float = math.inf
     decoding: float = 1.0
     ranking: float = 1.0
     hold: float = 1.0
@@ -172,7 +177,7 @@ def _command_losses(
     value, margin = getattr(asked, head), getattr(weights, f"{head}_margin")
     differences, levels = ranked_pairs(means, asked, value)
     parts = {
-        "ranking": (margin * levels - differences).clamp(min=0),
+        "ranking": ranking_losses(differences, margin * levels, weights.margin_ceiling),
         "hold": hold_losses(means, asked, value),
         "absolute": absolute_losses(values, rows, value),
     }
@@ -204,6 +209,18 @@ def ranked_pairs(means: Tensor, asked: CommandedRows, value: Tensor) -> tuple[Te
     levels = _differences(asked.level.to(means.dtype))
     pairs = (_differences(asked.group) == 0) & (levels > 0) & ranked.unsqueeze(1) & ranked.unsqueeze(0)
     return _differences(anchored)[pairs], levels[pairs]
+
+
+def ranking_losses(differences: Tensor, asked: Tensor, ceiling: float) -> Tensor:
+    """``max(0, a - Δm) + max(0, Δm - κ a)`` of each pair: no loss from the difference asked for to κ times that.
+
+    Args:
+        differences: ``[pairs]``, ``Δm``.
+        asked: ``[pairs]``, ``a = μ Δℓ > 0``.
+        ceiling: κ; infinite for none.
+    """
+    too_small = (asked - differences).clamp(min=0)
+    return too_small if math.isinf(ceiling) else too_small + (differences - ceiling * asked).clamp(min=0)
 
 
 def hold_losses(means: Tensor, asked: CommandedRows, value: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autodeco.control.commands import Command
+from autodeco.control.command import Command
 from autodeco.control.placement import POSITIONS, Position, place, quote
 from autodeco.errors import ConfigError, DataError, did_you_mean
 from autodeco.rollouts.sample import batch_seed
