@@ -115,7 +115,9 @@ class Divisors(ReasoningGymTask):
     """Greatest common divisor of two numbers up to 60, by Euclid's steps. For the larger model."""
 
     def __init__(self) -> None:
-        question = "Find the Greatest Common Divisor (GCD) of these numbers: {}. Give only the GCD as your final answer."
+        question = (
+            "Find the Greatest Common Divisor (GCD) of these numbers: {}. Give only the GCD as your final answer."
+        )
         super().__init__(
             "gcd",
             name="divisors",

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 from autodeco.control.patterns import expansions, is_pattern
@@ -103,9 +104,8 @@ def _filled(text: str, choices: list[dict[str, float]], where: str) -> Iterator[
             f"with {' or '.join(_PLACEHOLDERS)}."
         )
     if is_pattern(text):
-        draws = random.Random(text)
-        for number, one in enumerate(expansions(text), start=1):
-            values = draws.choice(choices)
+        shuffled = random.Random(text).sample(choices, len(choices))
+        for number, (one, values) in enumerate(zip(expansions(text), cycle(shuffled), strict=False), start=1):
             filled, suffix = _fill(one, values, where)
             yield f".{number}{suffix}", filled, values
     else:
