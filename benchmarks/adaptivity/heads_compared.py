@@ -1,5 +1,5 @@
-"""Pass@1 of each pair of heads, AutoDeco less its own mean, its own values shuffled, default and the first pair; and
-how far it lies above the line of static temperatures at the same entropy of what is sampled.
+"""Pass@1 of each pair of heads, AutoDeco less its own mean, its own values shuffled, default and the first pair, with
+the entropy of what each samples; and how far AutoDeco lies above the line of static temperatures at its entropy.
 
 python benchmarks/adaptivity/heads_compared.py benchmarks/results/adaptivity/smollm2/eval*
 """
@@ -35,7 +35,8 @@ def main(folders: list[str]) -> None:
                 found = compare(rows, autodeco, other)
                 print(
                     f"  less {other:26}{100 * found.difference:+5.1f} ({100 * found.low:+.1f} to "
-                    f"{100 * found.high:+.1f}), p = {found.p_value:.3f}, {found.problems:,} problems"
+                    f"{100 * found.high:+.1f}), p = {found.p_value:.3f}, {found.problems:,} problems; "
+                    f"at {above[other].diversity.value:.2f} nats"
                 )
         point = above[autodeco]
         distance = point.to_curve

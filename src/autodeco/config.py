@@ -117,6 +117,21 @@ class AutoDecoConfig:
                     f"model they were trained on ({self.base_model_name_or_path or 'not recorded'})."
                 )
 
+    def check_prompt_layer(self, layers: int) -> None:
+        """Checks that a base has the layer after which these heads summarise the prompt.
+
+        Args:
+            layers: how many it has.
+
+        Raises:
+            CheckpointError: it has fewer.
+        """
+        if self.prompt_layer > layers:
+            raise CheckpointError(
+                f"these heads summarise the prompt as it is after layer {self.prompt_layer} (prompt_layer), and the "
+                f"base has {layers} layers. Heads belong to the model they were trained on."
+            )
+
     def check_merged(self, where: str) -> None:
         """Checks that a merged checkpoint can hold these heads.
 

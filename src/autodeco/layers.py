@@ -19,8 +19,8 @@ def decoder_layers(model: Any, setting: str) -> nn.ModuleList:
     Raises:
         ConfigError: the architecture does not keep them in one list named ``layers``.
     """
-    layers = getattr(model.base_model, "layers", None)
-    if not isinstance(layers, nn.ModuleList):
+    layers = _layers_of(model)
+    if layers is None:
         raise ConfigError(
             f"{setting}: {type(model.base_model).__name__} does not keep its layers in one list named 'layers', so "
             f"they cannot be told apart. Leave {setting} at 0."
@@ -30,5 +30,10 @@ def decoder_layers(model: Any, setting: str) -> nn.ModuleList:
 
 def middle_layer(model: Any) -> int:
     """Number, from 1, of a base's layer in the middle; 0 where the layers are not in one list."""
+    layers = _layers_of(model)
+    return 0 if layers is None else len(layers) // 2 + 1
+
+
+def _layers_of(model: Any) -> nn.ModuleList | None:
     layers = getattr(model.base_model, "layers", None)
-    return len(layers) // 2 + 1 if isinstance(layers, nn.ModuleList) else 0
+    return layers if isinstance(layers, nn.ModuleList) else None

@@ -278,7 +278,7 @@ def attach_heads(model: Any, heads: DecodingHeads) -> AutoDecoForCausalLM:
     model.decoding_heads = heads.to(device=output_embeddings.weight.device)
     output_embeddings.register_forward_pre_hook(lm_head.keep_input)
     if config.prompt_summary:
-        register(model, config.prompt_layer)
+        register(model, config)
     model.generation_config = neutral_generation_config(model.generation_config)
     attached: AutoDecoForCausalLM = model.eval()
     return attached

@@ -12,33 +12,29 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from autodeco.errors import CheckpointError
+from autodeco.config import AutoDecoConfig
 from autodeco.layers import decoder_layers
 
 _STATE = threading.local()
 
 
-def register(model: Any, number: int) -> None:
+def register(model: Any, config: AutoDecoConfig) -> None:
     """Lets :func:`kept_states` see the states of all positions: those at ``lm_head`` are of a few positions only.
 
     Args:
         model: a loaded causal LM.
-        number: of the layer, from 1; 0 for the last hidden states.
+        config: of heads that see a summary; says after which layer.
 
     Raises:
         ConfigError: the base does not keep its layers in a list, and the heads name one.
         CheckpointError: it has fewer.
     """
-    if not number:
+    if not config.prompt_layer:
         model.base_model.register_forward_hook(_keep)
         return
     layers = decoder_layers(model, "prompt_layer")
-    if number > len(layers):
-        raise CheckpointError(
-            f"these heads summarise the prompt as it is after layer {number} (prompt_layer), and the base has "
-            f"{len(layers)} layers. Heads belong to the model they were trained on."
-        )
-    layers[number - 1].register_forward_hook(_keep)
+    config.check_prompt_layer(len(layers))
+    layers[config.prompt_layer - 1].register_forward_hook(_keep)
 
 
 def _keep(_: nn.Module, __: Any, output: Any) -> None:

@@ -93,9 +93,8 @@ class TrainingPass(_CausalLM):  # type: ignore[misc]
         logits_of = self.compute_logits if weight is None else weight
         options: dict[str, Any] = {"row_weights": row_weights}
         if self.autodeco_config.prompt_summary:
-            if prompt_mask is None:
-                prompt_mask = prompt_of(labels) if attention_mask is None else prompt_of(labels) & attention_mask.bool()
-            options["prompts"] = Prompts(prompt_mask, prompt_states)
+            mask = prompt_of(labels, attention_mask) if prompt_mask is None else prompt_mask
+            options["prompts"] = Prompts(mask, prompt_states)
         result = objective(self.decoding_heads, hidden_states, logits_of, labels, easy_token_draws, **options)
         return outputs.TrainingOutput(loss=result.loss, objective=result)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -139,6 +140,17 @@ def test_a_hub_that_is_not_there_is_asked_once(monkeypatch) -> None:
     with pytest.raises(ModelNotFoundError, match=r"hub \(it cannot be reached, and among the files it gave before"):
         load_heads("owner/name")
     assert asked == [True, True]
+
+
+@pytest.mark.usefixtures("_asked_again")
+def test_a_hub_that_takes_connections_and_never_answers_cannot_be_reached(monkeypatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr("autodeco.checkpoint.source.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("autodeco.checkpoint.source.constants.HF_HUB_ETAG_TIMEOUT", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr("autodeco.checkpoint.source.constants.ENDPOINT", endpoint)
+        assert no_connection()
 
 
 @pytest.mark.usefixtures("_asked_again")

@@ -37,6 +37,8 @@ def gradients_of(heads):
 def test_the_prompt_is_what_comes_before_the_first_label():
     labels = torch.tensor([[-100, -100, 5, -100, 7], [4, -100, 5, 6, -100]])
     assert prompt_of(labels).tolist() == [[True, True, False, False, False], [False] * 5]
+    padded_left = torch.tensor([[0, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+    assert prompt_of(labels, padded_left).tolist() == [[False, True, False, False, False], [False] * 5]
 
 
 @pytest.mark.parametrize("objective", ["released", "end_to_end"])

@@ -138,6 +138,8 @@ def no_connection() -> bool:
             return False
     except urllib.error.URLError as error:
         return isinstance(error.reason, socket.gaierror | ConnectionError | TimeoutError)
+    except TimeoutError:  # connected, and no answer came: urllib makes a URLError of what fails before that alone
+        return True
     except OSError:
         return False
 

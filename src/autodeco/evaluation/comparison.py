@@ -14,6 +14,8 @@ from autodeco.evaluation.power import PowerNote, describe, power_note
 from autodeco.statistics import RESAMPLES, percentile_interval
 
 TARGET_HALF_WIDTH = 0.03
+# Of the results, what compare takes beside what names a sample.
+PAIRING_COLUMNS = ("seed", "correct")
 # One pair tells nothing of how pairs differ.
 _FEWEST_PAIRS = 2
 

@@ -21,6 +21,8 @@ from autodeco.statistics import RESAMPLES, Estimate, mean_estimates
 
 GROUP = ["task", "strategy"]
 _MEANS = ("entropy", "mean_temperature", "mean_top_p")
+# Of the results, what problem_metrics takes beside what names a sample; the metrics of texts take "text", too.
+METRIC_COLUMNS = ("correct", "answer", "tokens", "finish", "details", *_MEANS)
 
 
 def pass_at_k(samples: NDArray[Any] | int, right: NDArray[Any] | int, k: int) -> NDArray[np.float64]:

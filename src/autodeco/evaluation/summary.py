@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from autodeco.errors import DataError
-from autodeco.evaluation.comparison import compare
-from autodeco.evaluation.metrics import problem_metrics
+from autodeco.evaluation.comparison import PAIRING_COLUMNS, compare
+from autodeco.evaluation.metrics import METRIC_COLUMNS, problem_metrics
 from autodeco.evaluation.report.accuracy import Measured
 from autodeco.evaluation.report.document import percent, points
 from autodeco.evaluation.results import only_model, read_results
@@ -45,23 +45,8 @@ def summaries(results: str | Path) -> list[ModelSummary]:
     Raises:
         DataError: they cannot be read.
     """
-    frame = read_results(results, columns=_COLUMNS)
+    frame = read_results(results, columns=(*METRIC_COLUMNS, *PAIRING_COLUMNS))
     return [_of_model(only_model(frame, model)) for model in sorted(frame["model"].unique())]
-
-
-# What the metrics take, and the seeds by which samples are paired.
-_COLUMNS = (
-    "seed",
-    "correct",
-    "answer",
-    "tokens",
-    "finish",
-    "details",
-    "error",
-    "entropy",
-    "mean_temperature",
-    "mean_top_p",
-)
 
 
 def _of_model(frame: pd.DataFrame) -> ModelSummary:

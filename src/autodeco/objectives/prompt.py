@@ -32,17 +32,19 @@ class Prompts(NamedTuple):
         return Prompts(self.mask[chosen], None if self.states is None else self.states[chosen])
 
 
-def prompt_of(labels: Tensor) -> Tensor:
+def prompt_of(labels: Tensor, attention_mask: Tensor | None = None) -> Tensor:
     """Positions before the completion.
 
     Args:
         labels: ``[B, S]``, not shifted; -100 on the prompt.
+        attention_mask: ``[B, S]``, 0 at padding. Without it padding on the left counts as prompt: labels do not tell
+            it apart.
 
     Returns:
-        ``[B, S]``, true before each row's first label: what ``generate`` was given to make the completion. Padding on
-        the left counts as prompt here, as labels do not tell it apart.
+        ``[B, S]``, true before each row's first label: what ``generate`` was given to make the completion.
     """
-    return (labels != IGNORED).cumsum(-1) == 0
+    before = (labels != IGNORED).cumsum(-1) == 0
+    return before if attention_mask is None else before & attention_mask.bool()
 
 
 def summary_of(heads: DecodingHeads, hidden_states: Tensor, labels: Tensor, prompts: Prompts | None) -> Tensor | None:

@@ -46,7 +46,10 @@ def made(architecture, layer, folder):
     )
     with torch.no_grad():
         for name, parameter in model.decoding_heads.named_parameters():
-            parameter.normal_(std=0.3) if ".prompt." in name else parameter.mul_(1.5)
+            if ".prompt." in name:  # not so much that T ends near a bound, where wrong summaries would not show
+                parameter.normal_(std=0.03 if name.endswith(".up") else 0.3)
+            else:
+                parameter.mul_(1.5)
         model.decoding_heads.top_p_head.mlp[2].bias.fill_(1.5)
     model.save_pretrained(folder / "heads")
     return model
@@ -96,9 +99,10 @@ def assert_a_mixed_load(engine, model, rounds=2):
     for output, trace in zip(outputs, traces, strict=True):
         assert_as_in_transformers(model, output, trace)
     # The summary is what is seen: choices for one prompt are not those with another's summary.
-    other = expected(model, [*outputs[1].prompt_token_ids, *outputs[1].outputs[0].token_ids], 1)[0]
+    others = expected(model, [*outputs[1].prompt_token_ids, *outputs[1].outputs[0].token_ids], 1)
     begin = len(outputs[1].prompt_token_ids) - 1
-    assert (torch.tensor(traces[1])[:, 0] / other[begin:]).log().abs().max() > 0.01
+    for found, other, difference in zip(torch.tensor(traces[1]).T, others[:2], (0.05, 0.02), strict=False):
+        assert (found - other[begin:]).abs().max() > difference
 
 
 @pytest.mark.parametrize("layer", [0, 2, LAYERS])

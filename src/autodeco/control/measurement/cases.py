@@ -117,15 +117,15 @@ def make_cases(
     }
     if not any(chosen.values()):
         raise DataError(f"the commands have none in the split '{split}' for {', '.join(conditions)}.")
+    before = {name: [one for one in own if CONDITIONS[_BEFORE[name]](one)] for name in chosen if name in _BEFORE}
     cases = []
     for example in examples:
         for condition, candidates in chosen.items():
-            before = [one for one in own if condition in _BEFORE and CONDITIONS[_BEFORE[condition]](one)]
             if condition in (PLAIN, AGAIN):
                 cases.append(Case(condition, example.id, example.messages))
-            elif candidates and (before or condition not in _BEFORE):
+            elif candidates and (condition not in before or before[condition]):
                 draws = random.Random(batch_seed(seed, f"{example.id} {condition}"))
-                cases.append(_case(condition, example, candidates, draws, positions, before))
+                cases.append(_case(condition, example, candidates, draws, positions, before.get(condition, ())))
     return cases
 
 

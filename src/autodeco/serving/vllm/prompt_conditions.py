@@ -78,12 +78,7 @@ def _obstacles(vllm_config: VllmConfig) -> list[tuple[bool, str]]:
 
 
 def _check_layer(config: AutoDecoConfig, vllm_config: VllmConfig, cls: Any) -> None:
-    layers = vllm_config.model_config.get_total_num_hidden_layers()
-    if config.prompt_layer > layers:
-        raise CheckpointError(
-            f"these heads summarise the prompt as it is after layer {config.prompt_layer} (prompt_layer), and the base "
-            f"has {layers} layers. Heads belong to the model they were trained on."
-        )
+    config.check_prompt_layer(vllm_config.model_config.get_total_num_hidden_layers())
     if config.prompt_layer and not supports_eagle3(cls):
         raise CheckpointError(
             f"these heads summarise the prompt as it is after layer {config.prompt_layer} (prompt_layer), and vLLM's "
