@@ -7,7 +7,7 @@ from autodeco import distribution
 from autodeco.config import AutoDecoConfig
 from autodeco.errors import ConfigError
 from autodeco.heads import DecodingHeads, RowOptions
-from autodeco.networks import PROMPT_QUERIES, PromptPooling
+from autodeco.networks import PROMPT_FEATURES, PROMPT_QUERIES, PromptPooling
 from autodeco.steering import get_steering
 from autodeco.strategies import get_strategy
 
@@ -30,11 +30,14 @@ def test_pooling_by_hand():
         for parameter in pooling.parameters():
             parameter.zero_()
         pooling.query[0, 0] = 2.0  # scores are 2 h_0 / √4 = h_0; the other queries give the mean
-        pooling.down[0, 3] = 1.0  # the first query's last number
-        pooling.down[1, 4 + 1] = -1.0  # below zero: cut
+        pooling.read[5, 3], pooling.read_bias[5] = 1.0, -1.2  # what is read is the last number less 1.2, if above
+        pooling.read[7, 1] = 1.0
+        pooling.down[0, 5] = 1.0  # the first query's
+        pooling.down[1, PROMPT_FEATURES + 7] = -1.0  # below zero: cut
         pooling.up[0, 0], pooling.up[1, 0], pooling.up[1, 1] = 1.0, 3.0, 5.0
     weight = 1 / (1 + math.exp(scaled[0][0] - scaled[1][0]))  # of the second; the third is not of the prompt
-    expected = (1 - weight) * scaled[0][3] + weight * scaled[1][3]
+    assert scaled[0][3] < 1.2 < scaled[1][3]
+    expected = weight * (scaled[1][3] - 1.2)
     found = pooling(states, torch.tensor([[True, True, False]]))
     torch.testing.assert_close(found, torch.tensor([[expected, 3 * expected]]))
 
@@ -68,7 +71,13 @@ def test_parameters_beside_the_released_ones():
     assert {name: names[name] for name in names.keys() - without.keys()} == {
         f"{head}.prompt.{name}": shape
         for head in ("temp_head", "top_p_head")
-        for name, shape in {"query": (4, 16), "down": (64, 64), "up": (256, 64)}.items()
+        for name, shape in {
+            "query": (4, 16),
+            "read": (128, 16),
+            "read_bias": (128,),
+            "down": (64, 512),
+            "up": (256, 64),
+        }.items()
     }
 
 

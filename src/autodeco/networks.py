@@ -1,7 +1,6 @@
 """The networks of the decoding heads: one MLP each, and what it reads in the prompt. PyTorch alone.
 
-Parameter names are those of the released checkpoints, and ``prompt.query``, ``prompt.down`` and ``prompt.up`` of heads
-that also see a summary of the prompt.
+Parameter names are those of the released checkpoints, and ``prompt.*`` of heads that also see a summary of the prompt.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from autodeco.config import AutoDecoConfig
 
 PROMPT_QUERIES = 4  # K, summaries of a prompt: for one query values asked for and the direction of a command compete
+PROMPT_FEATURES = 128  # what is read at each position
 PROMPT_WIDTH = 64
 _QUERY_STD = 0.5
 _EPSILON = 1e-6
@@ -36,13 +36,15 @@ def _pooling(config: AutoDecoConfig) -> PromptPooling | None:
 class PromptPooling(nn.Module):
     """What a prompt adds to the first layer of a head, before its ReLU: ``U ReLU(D [s_1 … s_K])``.
 
-    Each summary ``s_k = Σ_i a_i h_i`` is pooled by a query of its own, ``a = softmax_i(q_k · h_i / √H)`` over the
-    prompt's positions, ``h_i`` scaled to a root mean square of 1 (states after a middle layer have no norm of their
-    own). It is computed once a request: a decoding step costs one more addition of ``m`` numbers.
+    Each summary ``s_k = Σ_i a_i v_i`` is pooled by a query of its own, ``a = softmax_i(q_k · h_i / √H)`` over the
+    prompt's positions, of what each position says, ``v_i = ReLU(R h_i + b)``; ``h_i`` is scaled to a root mean square
+    of 1 (states after a middle layer have no norm of their own). That each position is read before the pooling is what
+    lets a summary tell one number or one word from the many around it. It is computed once a request: a decoding step
+    costs one more addition of ``m`` numbers.
 
     ``U`` starts at zero, which leaves a head exactly what it is without a summary, so that trained heads can be
-    extended. Queries have to differ to learn to look for different things, so they and ``D`` are drawn at random, by a
-    generator of their own: the same for all heads of one size, and no other draw changes.
+    extended. Queries have to differ to learn to look for different things, so they, ``R`` and ``D`` are drawn at random
+    by a generator of their own: the same for all heads of one size, and no other draw changes.
 
     Args:
         hidden_size: ``H``.
@@ -52,9 +54,15 @@ class PromptPooling(nn.Module):
     def __init__(self, hidden_size: int, output_size: int) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(0)
-        inputs = PROMPT_QUERIES * hidden_size
-        self.query = nn.Parameter(torch.randn(PROMPT_QUERIES, hidden_size, generator=generator) * _QUERY_STD)
-        self.down = nn.Parameter(torch.randn(PROMPT_WIDTH, inputs, generator=generator) * inputs**-0.5)
+
+        def drawn(rows: int, columns: int, std: float) -> nn.Parameter:
+            return nn.Parameter(torch.randn(rows, columns, generator=generator) * std)
+
+        inputs = PROMPT_QUERIES * PROMPT_FEATURES
+        self.query = drawn(PROMPT_QUERIES, hidden_size, _QUERY_STD)
+        self.read = drawn(PROMPT_FEATURES, hidden_size, hidden_size**-0.5)
+        self.read_bias = nn.Parameter(torch.zeros(PROMPT_FEATURES))
+        self.down = drawn(PROMPT_WIDTH, inputs, inputs**-0.5)
         self.up = nn.Parameter(torch.zeros(output_size, PROMPT_WIDTH))
 
     def forward(self, hidden_states: Tensor, prompt_mask: Tensor) -> Tensor:
@@ -73,8 +81,8 @@ class PromptPooling(nn.Module):
         scores = self.query @ states.mT * states.shape[-1] ** -0.5
         # The smallest number rather than -inf: a row without a prompt is 0, not NaN.
         weights = scores.masked_fill(outside, torch.finfo(scores.dtype).min).softmax(-1) * ~outside
-        summaries = (weights @ states).flatten(1)
-        added: Tensor = (summaries @ self.down.T).relu() @ self.up.T
+        values = (states @ self.read.T + self.read_bias).relu()
+        added: Tensor = ((weights @ values).flatten(1) @ self.down.T).relu() @ self.up.T
         return added
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from autodeco.control import Target, load_commands
-from autodeco.control.groups import GroupDataset, asked_of, collate_groups, group_rows, sampled_labels
+from autodeco.control.groups import GroupDataset, asked_of, collate_groups, group_rows, sampled_labels, without_some
 from autodeco.control.versions import Versions
 from autodeco.errors import DataError
 from autodeco.training.batches import RowDataset
@@ -114,3 +114,14 @@ def test_sampled_tokens_are_the_same_in_all_rows_of_a_group():
         assert torch.equal(sampled[sampled != -100], labels[sampled != -100])
         drawn += kept[0]
     assert min(drawn.count(token) for token in range(6)) > 60  # 100 expected of each
+
+
+def test_some_positions_of_prompts_are_left_out_but_never_the_first():
+    mask = torch.zeros(40, 50, dtype=torch.bool)
+    mask[:, 5:] = True
+    generator = torch.Generator().manual_seed(0)
+    left = without_some(mask, 0.25, generator)
+    assert not left[:, :5].any()
+    assert left[:, 5].all()
+    assert left[:, 6:].double().mean() == pytest.approx(0.75, abs=0.03)
+    assert without_some(mask.long(), 0.0, generator).equal(mask)

@@ -48,7 +48,7 @@ def test_a_run_logs_its_losses_and_saves_heads_with_provenance(settings):
     record = json.loads((settings["output"] / "autodeco_run.json").read_text())
     assert record["status"] == "finished"
     assert record["data"]["prompts"] == 8
-    assert record["data"]["rows"] == 8 * 7
+    assert record["data"]["rows"] == 8 * 8
     assert record["data"]["commands"] == digest(load_commands())
     assert record["config"]["positions"] == ["system", "before", "after"]
     assert set(weights(result.output)) > {"temp_head.mlp.0.weight"}

@@ -24,7 +24,7 @@ def make_case(prompt_summary=True, **settings):
     with torch.no_grad():
         for name, parameter in heads.named_parameters():
             if ".prompt." in name:
-                parameter.normal_()
+                parameter.normal_(std=0.1)  # more, and T and P are at the ends of their ranges, without gradient
     labels = torch.randint(0, 60, (2, 9))
     labels[0, :3], labels[1, :5], labels[1, 8:] = -100, -100, -100
     return heads, torch.randn(2, 9, 8), torch.randn(60, 8), labels

@@ -47,6 +47,13 @@ class ControlConfig(TrainingConfig):
         "all versions of a prompt; 0: all. Statistics for P are a pass over the vocabulary for each",
     )
 
+    prompt_dropout: float = Field(
+        0.2,
+        ge=0,
+        lt=1,
+        description="share of a prompt's tokens that a step's summary leaves out, drawn anew (prompt_summary)",
+    )
+
     steer: list[Literal["temperature", "top_p"]] = Field(
         ["temperature", "top_p"], min_length=1, description="heads that commands move"
     )

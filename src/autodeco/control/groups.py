@@ -193,6 +193,22 @@ def asked_of(batch: dict[str, Tensor]) -> CommandedRows:
     return CommandedRows(**{name: batch[name] for name in _ASKED})
 
 
+def without_some(prompt_mask: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A mask of prompts with a share of their positions left out at random, never a prompt's first.
+
+    Heads that see such prompts cannot rely on one word of a phrasing.
+
+    Args:
+        prompt_mask: ``[B, S]``, true at the prompts' positions.
+        share: of the positions, expected.
+        generator: of the draw.
+    """
+    mask = prompt_mask.bool()
+    place = (mask.cumsum(-1) - 1).clamp(min=0)  # within its prompt, so that padding makes no difference to the draws
+    draws = torch.rand(len(mask), int(mask.sum(-1).max()), generator=generator).to(mask.device)
+    return mask & ((draws.gather(-1, place) >= share) | (place == 0))
+
+
 def sampled_labels(batch: dict[str, Tensor], tokens: int, generator: torch.Generator) -> Tensor:
     """Labels of so many tokens of each completion, drawn at random; -100 at the others.
 

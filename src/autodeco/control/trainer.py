@@ -13,7 +13,7 @@ from autodeco.checkpoint.adapter import adapter_disabled, adapter_parameters, se
 from autodeco.checkpoint.adapter_files import find_adapter
 from autodeco.checkpoint.heads import find_heads
 from autodeco.checkpoint.source import Source
-from autodeco.control.groups import asked_of, sampled_labels
+from autodeco.control.groups import asked_of, sampled_labels, without_some
 from autodeco.control.upper_layers import UpperLayers
 from autodeco.errors import CheckpointError
 from autodeco.objectives.control import ControlWeights, control
@@ -27,13 +27,17 @@ class ControlTrainer(AutoDecoTrainer):
     Args:
         weights: of the losses.
         sampled_tokens: how many tokens of each completion a step looks at; 0 for all.
+        prompt_dropout: share of a prompt's positions that a step's summaries leave out.
         **kwargs: of :class:`AutoDecoTrainer`; its ``objective`` is for uncommanded rows.
     """
 
-    def __init__(self, *, weights: ControlWeights, sampled_tokens: int = 0, **kwargs: Any) -> None:
+    def __init__(
+        self, *, weights: ControlWeights, sampled_tokens: int = 0, prompt_dropout: float = 0.0, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self._weights = weights
         self._sampled_tokens = sampled_tokens
+        self._prompt_dropout = prompt_dropout
         # A resumed run loads its checkpoint later, so these are the starting heads then, too.
         self._starting_heads = copy.deepcopy(self._autodeco_model.decoding_heads).requires_grad_(False)
 
@@ -47,12 +51,13 @@ class ControlTrainer(AutoDecoTrainer):
         )
 
     def _sampled(self, inputs: dict[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
-        if not self._sampled_tokens:
-            return inputs
-        sampled = {**inputs, "labels": sampled_labels(inputs, self._sampled_tokens, generator)}
-        if self._autodeco_model.autodeco_config.prompt_summary and "prompt_mask" not in inputs:
-            # The first label that is left does not say where the prompt ends. Batches are padded on the right.
-            sampled["prompt_mask"] = prompt_of(inputs["labels"])
+        sampled = dict(inputs)
+        if self._sampled_tokens:
+            sampled["labels"] = sampled_labels(inputs, self._sampled_tokens, generator)
+        if self._autodeco_model.autodeco_config.prompt_summary:
+            # Of all labels: the first that is left does not say where the prompt ends. Batches are padded on the right.
+            mask = prompt_of(inputs["labels"]) if "prompt_mask" not in inputs else inputs["prompt_mask"]
+            sampled["prompt_mask"] = without_some(mask, self._prompt_dropout, generator)
         return sampled
 
 

@@ -65,6 +65,7 @@ def train_control(
             **trainer_arguments(config, model, data.tokens, progress=progress, has_eval=eval_data is not None),
             "weights": config.weights,
             "sampled_tokens": config.sampled_tokens,
+            "prompt_dropout": config.prompt_dropout,
             "train_dataset": GroupDataset(rows, data.groups),
             "eval_dataset": GroupDataset(RowDataset(eval_data.tokens.rows), eval_data.groups) if eval_data else None,
             "data_collator": collator,
