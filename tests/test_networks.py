@@ -33,13 +33,15 @@ def test_pooling_by_hand():
         pooling.read[5, 3], pooling.read_bias[5] = 1.0, -1.2  # what is read is the last number less 1.2, if above
         pooling.read[7, 1] = 1.0
         pooling.down[0, 5] = 1.0  # the first query's
-        pooling.down[1, PROMPT_FEATURES + 7] = -1.0  # below zero: cut
+        pooling.down[1, PROMPT_FEATURES + 7] = -1.0  # the second's
         pooling.up[0, 0], pooling.up[1, 0], pooling.up[1, 1] = 1.0, 3.0, 5.0
     weight = 1 / (1 + math.exp(scaled[0][0] - scaled[1][0]))  # of the second; the third is not of the prompt
     assert scaled[0][3] < 1.2 < scaled[1][3]
-    expected = weight * (scaled[1][3] - 1.2)
+    first = math.tanh(weight * (scaled[1][3] - 1.2))
+    second = math.tanh(-(scaled[0][1] + scaled[1][1]) / 2)
+    assert scaled[0][1] > 0 == scaled[1][1]
     found = pooling(states, torch.tensor([[True, True, False]]))
-    torch.testing.assert_close(found, torch.tensor([[expected, 3 * expected]]))
+    torch.testing.assert_close(found, torch.tensor([[first, 3 * first + 5 * second]]))
 
 
 def test_new_pooling_adds_nothing_yet_and_is_the_same_every_time():

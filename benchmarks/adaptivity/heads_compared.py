@@ -18,19 +18,20 @@ from autodeco.evaluation.results import read_results
 
 def main(folders: list[str]) -> None:
     rows = pd.concat([read_results([folder]) for folder in folders], ignore_index=True)
-    heads = list(dict.fromkeys(rows["model"]))
     kind = rows["strategy"].str.split(":").str[0]
     rows = rows[kind.isin(["default", "static", "autodeco", "mean-shift", "shuffled"])].copy()
     # All as strategies of one model: the base is the same, and so are problems and seeds.
     is_static = kind.isin(["default", "static"])
-    rows["strategy"] = rows["strategy"].where(is_static, rows["model"] + " " + kind)
+    own = rows["strategy"].where(kind == "autodeco", kind)  # with the factor on T, where there is one
+    rows["strategy"] = rows["strategy"].where(is_static, rows["model"] + " " + own)
+    adaptive = list(dict.fromkeys(rows["strategy"][kind == "autodeco"]))
     rows["model"] = "one"
     drawn = frontier(problem_metrics(rows, text_metrics=False))
     above = {point.strategy: point for point in drawn.points}
-    for model in heads:
-        autodeco = f"{model} autodeco"
-        print(f"{model}: {rows[rows['strategy'] == autodeco]['correct'].mean():.1%}")
-        for other in (f"{model} mean-shift", f"{model} shuffled", "default", f"{heads[0]} autodeco"):
+    for autodeco in adaptive:
+        model = autodeco.split(" ")[0]
+        print(f"{autodeco}: {rows[rows['strategy'] == autodeco]['correct'].mean():.1%}")
+        for other in (f"{model} mean-shift", f"{model} shuffled", "default", adaptive[0]):
             if other != autodeco and (rows["strategy"] == other).any():
                 found = compare(rows, autodeco, other)
                 print(
