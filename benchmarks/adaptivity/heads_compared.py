@@ -30,7 +30,9 @@ def main(folders: list[str]) -> None:
     above = {point.strategy: point for point in drawn.points}
     for autodeco in adaptive:
         model = autodeco.split(" ")[0]
-        print(f"{autodeco}: {rows[rows['strategy'] == autodeco]['correct'].mean():.1%}")
+        own = rows[rows["strategy"] == autodeco]
+        pass_at_2 = own.groupby(["task", "problem"])["correct"].max().mean()  # of two samples
+        print(f"{autodeco}: {own['correct'].mean():.1%}, Pass@2 {pass_at_2:.1%}, T {own['mean_temperature'].mean():.2f}")
         for other in (f"{model} mean-shift", f"{model} shuffled", "default", adaptive[0]):
             if other != autodeco and (rows["strategy"] == other).any():
                 found = compare(rows, autodeco, other)

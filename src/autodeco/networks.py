@@ -40,8 +40,8 @@ class PromptPooling(nn.Module):
     prompt's positions, of what each position says, ``v_i = ReLU(R h_i + b)``; ``h_i`` is scaled to a root mean square
     of 1 (states after a middle layer have no norm of their own). That each position is read before the pooling is what
     lets a summary tell one number or one word from the many around it. The summaries are all positive, so that a few
-    steps can push all of ``D`` below zero: a ReLU there died, a tanh does not. It is computed once a request: a decoding
-    step costs one more addition of ``m`` numbers.
+    steps can push all of ``D [s_1 … s_K]`` below zero: a ReLU there died, a tanh does not. It is computed once a
+    request: a decoding step costs one more addition of ``m`` numbers.
 
     ``U`` starts at zero, which leaves a head exactly what it is without a summary, so that trained heads can be
     extended. Queries have to differ to learn to look for different things, so they, ``R`` and ``D`` are drawn at random
