@@ -32,7 +32,8 @@ def main(folders: list[str]) -> None:
         model = autodeco.split(" ")[0]
         own = rows[rows["strategy"] == autodeco]
         pass_at_2 = own.groupby(["task", "problem"])["correct"].max().mean()  # of two samples
-        print(f"{autodeco}: {own['correct'].mean():.1%}, Pass@2 {pass_at_2:.1%}, T {own['mean_temperature'].mean():.2f}")
+        mean = own["mean_temperature"].mean()
+        print(f"{autodeco}: {own['correct'].mean():.1%}, Pass@2 {pass_at_2:.1%}, mean T {mean:.2f}")
         for other in (f"{model} mean-shift", f"{model} shuffled", "default", adaptive[0]):
             if other != autodeco and (rows["strategy"] == other).any():
                 found = compare(rows, autodeco, other)
