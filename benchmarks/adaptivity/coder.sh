@@ -17,13 +17,15 @@ for family in LongerSums Products Letters; do
 done
 cat "$runs"/train/*/right.jsonl >"$runs/train.jsonl"
 
-for objective in released end_to_end; do
-  $autodeco train --model "$model" --data "$runs/train.jsonl" --objective "$objective" --learning-rate 1e-3 \
-    --max-steps 200 --batch-size 16 --gradient-accumulation 1 --max-length 512 --dtype float32 --seed 1 \
-    --set save_steps=50 --set "hidden_state_folder=$runs/states" --hidden-state-store on --output "$runs/heads/$objective"
-done
+train() { # objective
+  $autodeco train --model "$model" --data "$runs/train.jsonl" --objective "$1" --learning-rate 1e-3 --max-steps 200 \
+    --batch-size 16 --gradient-accumulation 1 --max-length 512 --dtype float32 --seed 1 --set save_steps=50 \
+    --set "hidden_state_folder=$runs/states" --hidden-state-store on --output "$runs/heads/$1"
+}
+train released
 
 main=(--strategy default --strategy autodeco --strategy mean-shift --strategy greedy)
 $engine eval benchmarks/adaptivity/coder.yaml "${main[@]}"  # what matters most comes first
 $engine eval benchmarks/adaptivity/coder_humaneval.yaml
 $engine eval benchmarks/adaptivity/coder.yaml
+train end_to_end
