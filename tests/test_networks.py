@@ -37,8 +37,8 @@ def test_pooling_by_hand():
         pooling.up[0, 0], pooling.up[1, 0], pooling.up[1, 1] = 1.0, 3.0, 5.0
     weight = 1 / (1 + math.exp(scaled[0][0] - scaled[1][0]))  # of the second; the third is not of the prompt
     assert scaled[0][3] < 1.2 < scaled[1][3]
-    first = math.tanh(weight * (scaled[1][3] - 1.2))
-    second = math.tanh(-(scaled[0][1] + scaled[1][1]) / 2)
+    first = weight * (scaled[1][3] - 1.2)
+    second = -(scaled[0][1] + scaled[1][1]) / 2
     assert scaled[0][1] > 0 == scaled[1][1]
     found = pooling(states, torch.tensor([[True, True, False]]))
     torch.testing.assert_close(found, torch.tensor([[first, 3 * first + 5 * second]]))

@@ -34,14 +34,14 @@ def _pooling(config: AutoDecoConfig) -> PromptPooling | None:
 
 
 class PromptPooling(nn.Module):
-    """What a prompt adds to the first layer of a head, before its ReLU: ``U tanh(D [s_1 … s_K])``.
+    """What a prompt adds to the first layer of a head, before its ReLU: ``U D [s_1 … s_K]``.
 
     Each summary ``s_k = Σ_i a_i v_i`` is pooled by a query of its own, ``a = softmax_i(q_k · h_i / √H)`` over the
     prompt's positions, of what each position says, ``v_i = ReLU(R h_i + b)``; ``h_i`` is scaled to a root mean square
     of 1 (states after a middle layer have no norm of their own). That each position is read before the pooling is what
-    lets a summary tell one number or one word from the many around it. The summaries are all positive, so that a few
-    steps can push all of ``D [s_1 … s_K]`` below zero: a ReLU there died, a tanh does not. It is computed once a
-    request: a decoding step costs one more addition of ``m`` numbers.
+    lets a summary tell one number or one word from the many around it. Nothing bends between ``D`` and ``U``: the
+    summaries are all positive, so that a few steps push all of ``D [s_1 … s_K]`` one way, where a ReLU died and a tanh
+    was saturated. It is computed once a request: a decoding step costs one more addition of ``m`` numbers.
 
     ``U`` starts at zero, which leaves a head exactly what it is without a summary, so that trained heads can be
     extended. Queries have to differ to learn to look for different things, so they, ``R`` and ``D`` are drawn at random
@@ -83,7 +83,7 @@ class PromptPooling(nn.Module):
         # The smallest number rather than -inf: a row without a prompt is 0, not NaN.
         weights = scores.masked_fill(outside, torch.finfo(scores.dtype).min).softmax(-1) * ~outside
         values = (states @ self.read.T + self.read_bias).relu()
-        added: Tensor = ((weights @ values).flatten(1) @ self.down.T).tanh() @ self.up.T
+        added: Tensor = (weights @ values).flatten(1) @ self.down.T @ self.up.T
         return added
 
 
