@@ -8,7 +8,7 @@ from filelock import FileLock
 
 from autodeco.errors import DataError, RunFolderError
 from autodeco.files import read_jsonl
-from autodeco.rollouts import RolloutSettings, TransformersSampler, rollout, summarise
+from autodeco.rollouts import RolloutSettings, TransformersSampler, finished_rollout, rollout, summarise
 from tests.conftest import byte_tokenizer, tiny_llama
 from tests.rollouts.letters import Letters
 
@@ -78,6 +78,23 @@ def test_a_finished_rollout_samples_nothing(sampler, path, monkeypatch):
     first = rollout(Letters(), sampler, path, SETTINGS, model_name="tiny")
     monkeypatch.setattr(sampler, "draw", None)
     assert rollout(Letters(), sampler, path, SETTINGS, model_name="tiny") == first
+
+
+def test_whether_a_rollout_is_finished_is_known_without_a_model(sampler, path):
+    def finished(**changes):
+        return finished_rollout(
+            Letters(), path, SETTINGS, **{"model_name": "tiny", "engine": "transformers", **changes}
+        )
+
+    assert finished() is None
+    assert not path.parent.exists()
+    summary = rollout(Letters(), sampler, path, SETTINGS, model_name="tiny")
+    assert finished() == summary
+    with pytest.raises(RunFolderError, match="engine is 'transformers' there and 'vllm' here"):
+        finished(engine="vllm")
+    path.write_bytes(path.read_bytes()[:-10])
+    assert finished() is None
+    assert rollout(Letters(), sampler, path, SETTINGS, model_name="tiny") == summary == finished()
 
 
 def test_other_settings_are_refused_and_named(sampler, path):

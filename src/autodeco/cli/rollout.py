@@ -48,9 +48,9 @@ def command(
     """
     from autodeco.files import read_jsonl
     from autodeco.progress import counting
-    from autodeco.rollouts import RolloutSettings, rollout, write_kept
+    from autodeco.rollouts import RolloutSettings, finished_rollout, rollout, write_kept
     from autodeco.serving.checkpoint import has_heads
-    from autodeco.serving.samplers import open_sampler
+    from autodeco.serving.samplers import chosen_engine, open_sampler
     from autodeco.tasks import get_task
 
     console = Console()
@@ -65,12 +65,15 @@ def command(
         strategy=strategy or ("autodeco" if has_heads(model) else "default"),
         log_probs=log_probs,
     )
-    with (
-        open_sampler(model, engine=engine, dtype=dtype, batch_size=batch_size) as sampler,
-        counting(console, "sampling") as progress,
-    ):
-        summary = rollout(chosen, sampler, output / "all.jsonl", settings, model_name=model, on_progress=progress)
-    rows = [row for _, row in read_jsonl(output / "all.jsonl")]
+    path = output / "all.jsonl"
+    summary = finished_rollout(chosen, path, settings, model_name=model, engine=chosen_engine(engine))
+    if summary is None:
+        with (
+            open_sampler(model, engine=engine, dtype=dtype, batch_size=batch_size) as sampler,
+            counting(console, "sampling") as progress,
+        ):
+            summary = rollout(chosen, sampler, path, settings, model_name=model, on_progress=progress)
+    rows = [row for _, row in read_jsonl(path)]
     kept = write_kept(rows, output / "right.jsonl", most_per_problem)
     low, high = summary.accuracy_interval
     console.print(

@@ -1,7 +1,7 @@
 """Rollouts: sample completions, verify them, keep the right ones. The training data of the heads."""
 
 from autodeco.rollouts.filter import Kept, keep, write_kept
-from autodeco.rollouts.run import RolloutSettings, RolloutSummary, rollout, summarise
+from autodeco.rollouts.run import RolloutSettings, RolloutSummary, finished_rollout, rollout, summarise
 from autodeco.rollouts.sample import TransformersSampler
 from autodeco.rollouts.sampler import Sample, Sampler, Sampling
 from autodeco.rollouts.weights import weighted_by_advantage
@@ -14,6 +14,7 @@ __all__ = [
     "Sampler",
     "Sampling",
     "TransformersSampler",
+    "finished_rollout",
     "keep",
     "rollout",
     "summarise",

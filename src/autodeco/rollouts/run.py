@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,23 +117,47 @@ def rollout(
     """
     path = Path(output_path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path.with_suffix(".lock"), timeout=0):
-            examples = task.examples(settings.split, settings.problems, settings.seed)
-            _guard(path, _identity(task, settings, model_name, sampler.engine))
-            recover_jsonl(path)
-            done = _finished(path, examples)
-            total = len(examples) * settings.samples_per_problem
-            if on_progress is not None:
-                on_progress(len(done), total)
-            if len(done) < total:
-                prompts = [example.messages for example in examples]
-                for batch in sampler.draw(prompts, settings.sampling, done=done, on_progress=on_progress):
-                    append_jsonl(path, [to_row(task, examples[drawn.prompt_index], drawn) for drawn in batch])
-    except Timeout:
-        raise RunFolderError(
-            f"{path}: another process is writing this rollout. Wait for it, or choose another output file."
-        ) from None
+    with _locked(path):
+        examples = task.examples(settings.split, settings.problems, settings.seed)
+        _guard(path, _identity(task, settings, model_name, sampler.engine))
+        recover_jsonl(path)
+        done = _finished(path, examples)
+        total = len(examples) * settings.samples_per_problem
+        if on_progress is not None:
+            on_progress(len(done), total)
+        if len(done) < total:
+            prompts = [example.messages for example in examples]
+            for batch in sampler.draw(prompts, settings.sampling, done=done, on_progress=on_progress):
+                append_jsonl(path, [to_row(task, examples[drawn.prompt_index], drawn) for drawn in batch])
+    return summarise(row for _, row in read_jsonl(path))
+
+
+def finished_rollout(
+    task: Task, output_path: str | Path, settings: RolloutSettings, *, model_name: str, engine: str
+) -> RolloutSummary | None:
+    """The summary of a rollout that is there already, whole: to be asked for before a model is loaded.
+
+    Args:
+        task: as of :func:`rollout`, and so are ``settings`` and ``model_name``.
+        output_path: the rollout's file.
+        engine: name of the sampler that would go on with it.
+
+    Returns:
+        ``None`` where :func:`rollout` has something to draw.
+
+    Raises:
+        RunFolderError: the file holds another rollout.
+        DataError: the task has not so many problems, or a row of the file is damaged.
+    """
+    path = Path(output_path)
+    if not path.is_file() or not path.with_suffix(".meta.json").is_file():
+        return None
+    with _locked(path):
+        examples = task.examples(settings.split, settings.problems, settings.seed)
+        _guard(path, _identity(task, settings, model_name, engine))
+        recover_jsonl(path)
+        if len(_finished(path, examples)) < len(examples) * settings.samples_per_problem:
+            return None
     return summarise(row for _, row in read_jsonl(path))
 
 
@@ -175,6 +200,17 @@ def to_row(task: Task, example: Example, drawn: Sample) -> dict[str, Any]:
         row["error"] = verdict.error
     values = {name: getattr(drawn, name) for name in ("temperature", "top_p", "entropy", "log_probs")}
     return row | {name: value for name, value in values.items() if value is not None}
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    try:
+        with FileLock(path.with_suffix(".lock"), timeout=0):
+            yield
+    except Timeout:
+        raise RunFolderError(
+            f"{path}: another process is writing this rollout. Wait for it, or choose another output file."
+        ) from None
 
 
 def _finished(path: Path, examples: Sequence[Example]) -> set[tuple[int, int]]:
