@@ -138,8 +138,10 @@ def finished_rollout(
     """The summary of a rollout that is there already, whole: to be asked for before a model is loaded.
 
     Args:
-        task: as of :func:`rollout`, and so are ``settings`` and ``model_name``.
+        task: where problems come from.
         output_path: the rollout's file.
+        settings: how it is to sample.
+        model_name: recorded as the model.
         engine: name of the sampler that would go on with it.
 
     Returns:
