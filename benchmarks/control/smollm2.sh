@@ -15,6 +15,10 @@ mkdir -p "$runs"
 $engine rollout --model smollm2-135m --task open-prompts --split train --problems 100 --samples 2 --max-new-tokens 96 \
   --dtype float32 --engine vllm --seed 1 --output "$runs/open"
 
+with_tasks=$runs/open-and-tasks.jsonl
+${PYTHON:-.venv/bin/python} benchmarks/control/with_tasks.py "$runs/open/all.jsonl" runs/adaptivity/smollm2/train.jsonl \
+  "$with_tasks"
+
 train() { # name, steps, settings of autodeco control train
   local name=$1 steps=$2
   shift 2
@@ -23,9 +27,9 @@ train() { # name, steps, settings of autodeco control train
 }
 # Heads that do not see the prompt, and heads that do: more steps, and more commands on every prompt.
 train frozen 600 --set save_steps=100 --set warmup_steps=10 --set keep_weight=1 --set hold_weight=1
-train middle 3000 --set save_steps=250 --set warmup_steps=20 --set batch_size=3 --learning-rate 3e-3 \
-  --set prompt_summary=true --set prompt_layer=16 --set completion_tokens=32 --set sampled_tokens=8 \
-  --set "commands_per_prompt={low: 3, high: 3, graded: 2, absolute: 4, lookalike: 3, ignored: 2}"
+train patterns 1500 --set save_steps=250 --set warmup_steps=20 --set batch_size=3 --learning-rate 5e-3 \
+  --set prompt_summary=true --set prompt_layer=16 --set completion_tokens=16 --set sampled_tokens=2 --data "$with_tasks" \
+  --set "commands_per_prompt={low: 5, high: 4, graded: 2, absolute: 5, lookalike: 3, ignored: 2, contradictory: 2}"
 # docs/control.md has its first 175 steps alone; lora-5e-3 beside the results is the same with rates of 1e-3 and 5e-3.
 train lora 500 --set save_steps=25 --set warmup_steps=10 --learning-rate 3e-4 \
   --set completion_tokens=32 --set sampled_tokens=16 --set lora_rank=8 --set lora_layers=6 --set lora_learning_rate=2e-3
@@ -42,12 +46,12 @@ others=(--condition look-alike --condition scoped --condition "low, then high" -
 for what in "quoted" "other language"; do
   others+=(--condition "$what low" --condition "$what high")
 done
-measure middle "$runs/middle" "$autodeco" transformers "${main[@]:0:8}" "${graded[@]}" # all of main but look-alike
-measure middle-other "$runs/middle" "$autodeco" transformers "${others[@]}"
+measure patterns "$runs/patterns" "$autodeco" transformers "${main[@]:0:8}" "${graded[@]}" # all of main but look-alike
+measure patterns-other "$runs/patterns" "$autodeco" transformers "${others[@]}"
 measure before "$start" "$engine" vllm "${main[@]}"
 measure frozen "$runs/frozen" "$engine" vllm "${main[@]}"
 measure lora "$runs/lora" "$engine" vllm "${main[@]}"
-${PYTHON:-.venv/bin/python} benchmarks/control/steps.py "$runs"/eval/{before,frozen,middle+middle-other,lora}
+${PYTHON:-.venv/bin/python} benchmarks/control/steps.py "$runs"/eval/{before,frozen,patterns+patterns-other,lora}
 
 # What control costs without a command.
 $autodeco eval benchmarks/control/accuracy.yaml

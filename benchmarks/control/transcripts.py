@@ -1,6 +1,6 @@
 """Texts without and with a command beside their T and P, as Markdown: of fixed places, whether they went well or not.
 
-python benchmarks/control/transcripts.py benchmarks/results/control/smollm2/{middle,middle-other}
+python benchmarks/control/transcripts.py benchmarks/results/control/smollm2/{patterns,patterns-other}
 """
 
 from __future__ import annotations
