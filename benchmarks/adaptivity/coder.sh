@@ -29,3 +29,4 @@ $engine eval benchmarks/adaptivity/coder.yaml "${main[@]}"  # what matters most 
 $engine eval benchmarks/adaptivity/coder_humaneval.yaml
 $engine eval benchmarks/adaptivity/coder.yaml
 train end_to_end
+$engine eval benchmarks/adaptivity/coder_end_to_end.yaml

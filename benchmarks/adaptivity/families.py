@@ -91,7 +91,7 @@ class LongerSums(ReasoningGymTask):
 
 
 class Products(ReasoningGymTask):
-    """Products of a number of two digits and one of one or two, worked out in parts. For the larger model."""
+    """Products of two numbers of one or two digits, worked out in parts. For the larger model."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -107,23 +107,5 @@ class Products(ReasoningGymTask):
                     "Solve the following multiplication: 7 * 58. Give only the result as your final answer.",
                     "7 * 50 = 350 and 7 * 8 = 56, and 350 + 56 = 406. The answer is 406.",
                 ),
-            ],
-        )
-
-
-class Divisors(ReasoningGymTask):
-    """Greatest common divisor of two numbers up to 60, by Euclid's steps. For the larger model."""
-
-    def __init__(self) -> None:
-        question = (
-            "Find the Greatest Common Divisor (GCD) of these numbers: {}. Give only the GCD as your final answer."
-        )
-        super().__init__(
-            "gcd",
-            name="divisors",
-            settings={"min_value": 1, "max_value": 100},
-            shots=[
-                (question.format("18, 48"), "48 - 2 * 18 = 12, 18 - 12 = 6, 12 - 2 * 6 = 0. The answer is 6."),
-                (question.format("35, 14"), "35 - 2 * 14 = 7, 14 - 2 * 7 = 0. The answer is 7."),
             ],
         )

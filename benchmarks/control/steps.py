@@ -7,10 +7,11 @@ Where the conditions were divided over two runs of ``autodeco control eval``, a 
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from tables import read
 
 COLUMNS = (
     "heads",
@@ -27,17 +28,10 @@ def main(folders: list[str]) -> None:
 
 
 def _row(folder: str) -> list[str]:
-    first, *others = folder.split("+")
-    parts = [
-        json.loads((path / "control.json").read_text()) for path in (Path(first), *map(Path(first).with_name, others))
-    ]
-    sampled, same_text = (
-        {one["condition"]: one for results in parts for one in results[name]}
-        for name in ("conditions", "same_completion")
-    )
-    of_values = {(one["subkind"], one["head"]): one for results in parts for one in results["absolute"]}
+    measured = read(folder)
+    sampled, same_text, of_values = (measured[name] for name in ("conditions", "same_completion", "absolute"))
     return [
-        Path(first).name,
+        Path(folder.split("+")[0]).name,
         *(
             _estimate(sampled[level]["consistent"][head], 100, 0)
             for head in ("temperature", "top_p")

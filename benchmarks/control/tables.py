@@ -20,7 +20,7 @@ PAPER = {
 
 
 def main(folders: list[str]) -> None:
-    measured = {folder.split("+")[0].rpartition("/")[2]: _read(folder) for folder in folders}
+    measured = {folder.split("+")[0].rpartition("/")[2]: read(folder) for folder in folders}
     last = list(measured)[-1]
     print("| command | mean T | ΔT | consistent, % | mean P | ΔP | consistent, % |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
@@ -51,10 +51,11 @@ def main(folders: list[str]) -> None:
         print(group, {head: f"{one['value']:.2f} of {one['problems']}" for head, one in found.items()})
 
 
-def _read(folder: str) -> dict[str, dict[Any, Any]]:
+def read(folder: str) -> dict[str, dict[Any, Any]]:
+    """What was measured, by condition, kind of value and group. What both parts of a + have is the first one's."""
     first, *others = folder.split("+")
     paths = [Path(first), *map(Path(first).with_name, others)]
-    parts = [json.loads((path / "control.json").read_text()) for path in paths]
+    parts = [json.loads((path / "control.json").read_text()) for path in reversed(paths)]
     return {
         **{
             name: {one["condition"]: one for results in parts for one in results[name]}

@@ -138,6 +138,13 @@ def test_texts_with_alternatives(tmp_path):
     assert {command.pattern for command in absolute} == {"T [is|=] {temperature}[.|, please.|, thanks.]"}
 
 
+def test_a_text_left_out_of_training_is_still_there_for_tests(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text('- {kind: low, train: ["[Be|Stay] calm."]}\n- {kind: low, test: ["[Be|Remain] calm.", "So."]}\n')
+    found = {command.text: command.split for command in load_commands(path)}
+    assert found == {"So.": "test", "Be calm.": "test", "Remain calm.": "test", "Stay calm.": "train"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -163,6 +170,11 @@ def test_texts_with_alternatives(tmp_path):
         ("- {kind: scoped, scope: [1, 1], texts: [a]}", "first and the last level of 'scope' must differ"),
         ("- {kind: absolute, texts: [a]}", "needs 'values'"),
         ("- {kind: absolute, values: [{top_p: 0.5}, {top_p: 0.7}], texts: [a]}", "'a' would ask for 2 things at once"),
+        (
+            "- {kind: absolute, values: [{top_p: 0.5}, {top_p: 0.7}], texts: ['[Draw|P is {top_p}].']}",
+            r"'Draw\.' would ask for 2 things at once",
+        ),
+        ("- {kind: low, texts: ['[Be calm.|]']}", r"'\[Be calm\.\|\]' may stand for nothing at all"),
         ("- {kind: absolute, values: [{temperatur: 1}], texts: [a]}", "Did you mean 'temperature'"),
         (
             "- {kind: absolute, values: [{temperature: 2.5}], texts: [a]}",

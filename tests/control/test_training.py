@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from safetensors.torch import load_file
 
 from autodeco import AutoDecoForCausalLM
 from autodeco.checkpoint import load_heads
+from autodeco.control import trainer
 from autodeco.control.commands import digest, load_commands
 from autodeco.control.config import control_config
 from autodeco.control.training import train_control
@@ -89,7 +91,7 @@ def test_from_the_store_as_by_streaming(settings, tmp_path):
 
 def test_heads_that_see_the_prompt_learn_commands_from_the_store_as_by_streaming(settings, tmp_path, heads):
     options = {"heads": heads, "prompt_summary": True, "easy_token_masking": 0.0, "sampled_tokens": 3,
-               "eval_data": settings["data"], "eval_steps": 3}  # fmt: skip
+               "eval_data": settings["data"], "eval_steps": 3, "learning_rate": 2e-3}  # fmt: skip
     logs = [run(settings, output=tmp_path / store, hidden_state_store=store, **options).log for store in ("on", "off")]
     losses = [[entry["loss"] for entry in log if "loss" in entry] for log in logs]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
@@ -100,6 +102,41 @@ def test_heads_that_see_the_prompt_learn_commands_from_the_store_as_by_streaming
     assert layers == [2, 2]  # of two: in the middle
     last = run(settings, output=tmp_path / "last", prompt_layer=0, **options)
     assert load_heads(last.output).config.prompt_layer == 0
+
+
+def test_settings_reach_the_losses_and_the_steps(settings, tmp_path, heads, monkeypatch):
+    seen = []
+    original = trainer.control
+
+    def noting(*args, prompts, weights, **kwargs):
+        seen.append((prompts.mask.sum().item(), weights.margin_ceiling))
+        return original(*args, prompts=prompts, weights=weights, **kwargs)
+
+    monkeypatch.setattr(trainer, "control", noting)
+    options = {"heads": heads, "prompt_summary": True, "max_steps": 2, "eval_data": settings["data"], "eval_steps": 2}
+    masks = {}
+    for share in (0.0, 0.5):
+        seen.clear()
+        run(
+            settings, output=tmp_path / str(share), prompt_dropout=share, margin_ceiling=None if share else 3, **options
+        )
+        masks[share] = [mask for mask, _ in seen]
+        assert {ceiling for _, ceiling in seen} == {math.inf if share else 3}
+    steps = 2 * settings.get("gradient_accumulation", 2)
+    assert all(half < 0.7 * whole for half, whole in zip(masks[0.5][:steps], masks[0.0][:steps], strict=True))
+    assert masks[0.5][steps:] == masks[0.0][steps:]  # of evaluations
+    assert len(masks[0.0]) > steps
+
+
+def test_earlier_runs_had_no_ceiling(settings):
+    run(settings, max_steps=2)
+    record_path = settings["output"] / "autodeco_run.json"
+    record = json.loads(record_path.read_text())
+    del record["config"]["margin_ceiling"]
+    record_path.write_text(json.dumps(record))
+    with pytest.raises(RunFolderError, match=r"margin_ceiling was None, is 2\.0"):
+        run(settings, max_steps=2)
+    assert run(settings, max_steps=2, margin_ceiling=None).data is None
 
 
 def test_one_head_alone_and_evaluation_with_validation_phrasings(settings, rollouts):

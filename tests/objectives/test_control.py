@@ -9,6 +9,7 @@ from autodeco.objectives import eager, fused
 from autodeco.objectives.control import (
     CommandedRows,
     ControlWeights,
+    _command_losses,
     absolute_losses,
     control,
     hold_losses,
@@ -50,6 +51,19 @@ def test_a_ceiling_bounds_what_is_asked_for():
     asked = torch.full((5,), 0.1, dtype=torch.float64)
     assert ranking_losses(differences, asked, 2.0).tolist() == pytest.approx([0.2, 0.05, 0, 0.05, 0.3])
     assert ranking_losses(differences, asked, float("inf")).tolist() == pytest.approx([0.2, 0.05, 0, 0, 0])
+
+
+def test_the_ceiling_is_part_of_the_loss():
+    asked = rows([0, -1, 1])
+    far_apart = torch.tensor([0.7, 0.2, 1.2], dtype=torch.float64)  # by 0.5 and 1.0, where 0.2 and 0.4 are asked for
+    values, of_rows = far_apart[1:], torch.tensor([1, 2])
+    losses = {
+        ceiling: _command_losses(
+            "temperature", far_apart, values, of_rows, asked, ControlWeights(margin_ceiling=ceiling)
+        )[0].item()
+        for ceiling in (2.0, float("inf"))
+    }
+    assert losses == {2.0: pytest.approx((0.1 + 0.1 + 0.2) / 3), float("inf"): 0}
 
 
 def test_graded_commands_are_ranked_among_each_other_and_need_larger_margins():

@@ -206,6 +206,12 @@ def head_problems(config: AutoDecoConfig, tensors: dict[str, Tensor]) -> list[st
     missing, superfluous = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing:
         problems.append(f"{len(missing)} head tensors are missing ({', '.join(missing)})")
+    if (
+        config.prompt_summary
+        and any(name.endswith("prompt.query") for name in tensors)
+        and any(name.endswith("prompt.read") for name in missing)
+    ):
+        problems.append("they see the prompt in a way that only earlier versions know: train them again")
     if superfluous:
         problems.append(f"{len(superfluous)} tensors do not belong to these heads ({', '.join(superfluous[:8])})")
     for name in sorted(expected.keys() & tensors.keys()):

@@ -73,6 +73,8 @@ def command(
             counting(console, "sampling") as progress,
         ):
             summary = rollout(chosen, sampler, path, settings, model_name=model, on_progress=progress)
+    else:
+        console.print(f"{path} is finished; nothing is sampled", highlight=False, soft_wrap=True)
     rows = [row for _, row in read_jsonl(path)]
     kept = write_kept(rows, output / "right.jsonl", most_per_problem)
     low, high = summary.accuracy_interval

@@ -98,14 +98,18 @@ def commands_of(group: Any, where: str, numbers: Counter[str]) -> list[Command]:
 
 def _filled(text: str, choices: list[dict[str, float]], where: str) -> Iterator[tuple[str, str, dict[str, float]]]:
     """Of each command that a text stands for what tells it from the others, its words and its values."""
-    if len(choices) > 1 and not any(name in text for name in _PLACEHOLDERS):
-        raise DataError(
-            f"{where}: '{text}' would ask for {len(choices)} things at once. Give one entry of 'values', or texts "
-            f"with {' or '.join(_PLACEHOLDERS)}."
-        )
+    texts = [one.strip() for one in expansions(text)]
+    for one in texts:
+        if not one:
+            raise DataError(f"{where}: '{text}' may stand for nothing at all: a text must be words.")
+        if len(choices) > 1 and not any(name in one for name in _PLACEHOLDERS):
+            raise DataError(
+                f"{where}: '{one}' would ask for {len(choices)} things at once. Give one entry of 'values', or texts "
+                f"with {' or '.join(_PLACEHOLDERS)}."
+            )
     if is_pattern(text):
         shuffled = random.Random(text).sample(choices, len(choices))
-        for number, (one, values) in enumerate(zip(expansions(text), cycle(shuffled), strict=False), start=1):
+        for number, (one, values) in enumerate(zip(texts, cycle(shuffled), strict=False), start=1):
             filled, suffix = _fill(one, values, where)
             yield f".{number}{suffix}", filled, values
     else:

@@ -43,8 +43,8 @@ def load_commands(path: str | Path | None = None) -> list[Command]:
     becomes one command for each value.
 
     A text with alternatives, ``[Keep|Hold] it [plain|simple].``, stands for all that can be made of it, at most 40;
-    with values, each takes one of them. Those of the split ``train`` that are near a text kept for validation or tests
-    (more than 0.7 of the words of either) are left out.
+    with values, each takes one of them. A text that is there already stays what it was. Those of the split ``train``
+    that are near a text kept for validation or tests (more than 0.7 of the words of either) are left out.
 
     Args:
         path: a user's file; ``None`` for the packaged phrasings.
@@ -81,7 +81,7 @@ def _unseen(expanded: Sequence[Command], commands: Sequence[Command]) -> list[Co
         key = _key(command.text)
         if key not in texts and not (command.split == "train" and is_own_near):
             unseen.append(command)
-        texts.add(key)
+            texts.add(key)
     return unseen
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -28,6 +29,8 @@ class ControlConfig(TrainingConfig):
     adapter, and without it for what is to stay as it was; with ``lora_layers``, once over each row and then its last
     layers alone.
     """
+
+    FORMER: ClassVar[dict[str, Any]] = {"margin_ceiling": None, "prompt_dropout": 0.0}
 
     commands: Path | None = Field(None, description="own commands, a YAML file; default: the packaged phrasings")
     commands_per_prompt: dict[VersionKind, int] = Field(
@@ -57,10 +60,10 @@ class ControlConfig(TrainingConfig):
     steer: list[Literal["temperature", "top_p"]] = Field(
         ["temperature", "top_p"], min_length=1, description="heads that commands move"
     )
-    temperature_margin: float = Field(0.2, ge=0, le=2, description="μ of T: difference that a level of 1 has to make")
-    top_p_margin: float = Field(0.1, ge=0, le=1, description="μ of P")
-    margin_ceiling: float = Field(
-        2.0, ge=1, description="κ: the difference may be so many times that; more is too far. inf: no bound"
+    temperature_margin: float = Field(0.2, gt=0, le=2, description="μ of T: difference that a level of 1 has to make")
+    top_p_margin: float = Field(0.1, gt=0, le=1, description="μ of P")
+    margin_ceiling: float | None = Field(
+        2.0, ge=1, allow_inf_nan=False, description="κ: the difference may be so many times that; null: no bound"
     )
     decoding_weight: float = Field(1.0, ge=0, description="weight of the decoding objective on uncommanded rows")
     ranking_weight: float = Field(1.0, ge=0, description="weight of the ranking loss")
@@ -158,7 +161,7 @@ class ControlConfig(TrainingConfig):
             top_p="top_p" in self.steer,
             temperature_margin=self.temperature_margin,
             top_p_margin=self.top_p_margin,
-            margin_ceiling=self.margin_ceiling,
+            margin_ceiling=math.inf if self.margin_ceiling is None else self.margin_ceiling,
             decoding=self.decoding_weight,
             ranking=self.ranking_weight,
             hold=self.hold_weight,

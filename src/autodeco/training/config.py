@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,6 +21,9 @@ class TrainingConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    # What runs did before a setting was there, where that is not its default: such runs are not gone on with unawares.
+    FORMER: ClassVar[dict[str, Any]] = {}
 
     model: str = Field(description="base model: hub id, local folder, or smollm2-135m")
     data: str = Field(description="training data: JSONL file or hub id, with prompt/completion or messages")

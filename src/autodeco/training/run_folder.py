@@ -55,8 +55,10 @@ def is_finished(config: TrainingConfig) -> bool:
         return False
     try:
         record = json.loads(record_path.read_text(encoding="utf-8"))
-        # A setting that this version has added was not there to be changed: such a run had its default.
-        earlier = {name: field.default for name, field in type(config).model_fields.items()} | record["config"]
+        # A setting that this version has added was not there to be changed: such a run had its default, or what was
+        # done before there was a choice.
+        defaults = {name: field.default for name, field in type(config).model_fields.items()}
+        earlier = defaults | config.FORMER | record["config"]
     except (json.JSONDecodeError, KeyError, TypeError):
         raise RunFolderError(f"{record_path} is damaged. Choose another --output, or delete the folder.") from None
     now = config.model_dump(mode="json")
