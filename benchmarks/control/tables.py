@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
+
+from autodeco.files import read_jsonl
 
 PAPER = {
     "none": "0.72 | | | 0.79 | | |",
@@ -43,6 +46,9 @@ def main(folders: list[str]) -> None:
     for (subkind, head), found in measured[last]["absolute"].items():
         cells = [_estimate(found[name]) for name in ("mean", "error", "error_uncommanded")]
         print(f"| {subkind}, {head} | {' | '.join(cells)} |")
+    print(f"\n{last}, mean T and P by the value asked for")
+    for head, asked, chosen in _by_value(Path(folders[-1].split("+")[0])):
+        print(f"| {head} {asked:g} | {sum(chosen) / len(chosen):.2f} ({len(chosen)} prompts) |")
     print(f"\n{last}, text: entropy and distinct-2")
     for condition, found in measured[last]["conditions"].items():
         print(f"| {condition} | {' | '.join(_estimate(found['mean'][name]) for name in ('entropy', 'distinct_2'))} |")
@@ -64,6 +70,16 @@ def read(folder: str) -> dict[str, dict[Any, Any]]:
         "absolute": {(one["subkind"], one["head"]): one for results in parts for one in results["absolute"]},
         "groups": {group: found for results in parts for group, found in results["groups"].items()},
     }
+
+
+def _by_value(folder: Path) -> list[tuple[str, float, list[float]]]:
+    """Head, value asked for, and the means of the texts that it was asked of."""
+    chosen: dict[tuple[str, float], list[float]] = defaultdict(list)
+    for _, row in read_jsonl(folder / "control.jsonl"):
+        for head in ("temperature", "top_p"):
+            if row["condition"] == "absolute" and row[head] is not None:
+                chosen[head, row[head]].append(row[f"mean_{head}"])
+    return [(head, asked, found) for (head, asked), found in sorted(chosen.items())]
 
 
 def _row(label: str, found: dict[str, Any]) -> str:
