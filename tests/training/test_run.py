@@ -189,7 +189,8 @@ def test_temperature_features_are_trained_and_decoded_with(settings, store):
 
 @pytest.mark.parametrize("store", ["off", "on"])
 def test_a_summary_of_the_prompt_is_trained_and_decoded_with(settings, store):
-    output = run(settings, prompt_summary=True, hidden_state_store=store).output
+    # With the other tests' 1e-2 a summary moves T to its very end, 2.
+    output = run(settings, prompt_summary=True, hidden_state_store=store, learning_rate=1e-3).output
     model = AutoDecoForCausalLM.from_pretrained(output)
     for head in (model.decoding_heads.temp_head, model.decoding_heads.top_p_head):
         assert head.prompt.up.abs().sum() > 0
@@ -214,7 +215,9 @@ def test_trained_heads_are_extended_by_a_summary(settings, tmp_path):
     for name, tensor in before.items():
         torch.testing.assert_close(after[name], tensor, rtol=1e-4, atol=1e-6)
     assert {name for name in after if name not in before} == {
-        f"{head}.prompt.{part}" for head in ("temp_head", "top_p_head") for part in ("query", "down", "up")
+        f"{head}.prompt.{part}"
+        for head in ("temp_head", "top_p_head")
+        for part in ("query", "read", "read_bias", "down", "up")
     }
     third = run(settings, heads=str(second), output=tmp_path / "third", learning_rate=1e-9).output
     assert weights(third).keys() == after.keys()  # heads that have one keep it
