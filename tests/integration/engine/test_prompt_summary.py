@@ -47,7 +47,7 @@ def made(architecture, layer, folder):
     with torch.no_grad():
         for name, parameter in model.decoding_heads.named_parameters():
             if ".prompt." in name:  # not so much that T ends near a bound, where wrong summaries would not show
-                parameter.normal_(std=0.01 if name.endswith(".up") else 0.3)
+                parameter.normal_(std=0.007 if name.endswith(".up") else 0.3)
             else:
                 parameter.mul_(1.5)
         model.decoding_heads.top_p_head.mlp[2].bias.fill_(1.5)
