@@ -13,13 +13,13 @@ mkdir -p "$runs"
 # Trained on three families; arithmetic and HumanEval are held out.
 for family in LongerSums Products Letters; do
   $engine rollout --model "$model" --task "$families:$family" --split train --problems 150 --samples 2 \
-    --max-new-tokens 64 --dtype float32 --seed 1 --engine vllm --output "$runs/train/$family"
+    --max-new-tokens 64 --dtype bfloat16 --seed 1 --engine vllm --output "$runs/train/$family"
 done
 cat "$runs"/train/*/right.jsonl >"$runs/train.jsonl"
 
 train() { # objective
   $autodeco train --model "$model" --data "$runs/train.jsonl" --objective "$1" --learning-rate 1e-3 --max-steps 200 \
-    --batch-size 16 --gradient-accumulation 1 --max-length 512 --dtype float32 --seed 1 --set save_steps=50 \
+    --batch-size 16 --gradient-accumulation 1 --max-length 512 --dtype bfloat16 --seed 1 --set save_steps=50 \
     --set "hidden_state_folder=$runs/states" --hidden-state-store on --output "$runs/heads/$1"
 }
 train released

@@ -19,19 +19,19 @@ with_tasks=$runs/open-and-tasks.jsonl
 ${PYTHON:-.venv/bin/python} benchmarks/control/with_tasks.py "$runs/open/all.jsonl" runs/adaptivity/smollm2/train.jsonl \
   "$with_tasks"
 
-train() { # name, steps, settings of autodeco control train
-  local name=$1 steps=$2
-  shift 2
-  $autodeco control train --model smollm2-135m --data "$runs/open/all.jsonl" --heads "$start" --max-steps "$steps" \
+train() { # name, data, steps, settings of autodeco control train
+  local name=$1 data=$2 steps=$3
+  shift 3
+  $autodeco control train --model smollm2-135m --data "$data" --heads "$start" --max-steps "$steps" \
     --seed 1 --set dtype=float32 --set gradient_accumulation=1 --output "$runs/$name" "$@"
 }
 # Heads that do not see the prompt, and heads that do: more steps, and more commands on every prompt.
-train frozen 600 --set save_steps=100 --set warmup_steps=10 --set keep_weight=1 --set hold_weight=1
-train patterns 1500 --set save_steps=250 --set warmup_steps=20 --set batch_size=3 --learning-rate 5e-3 \
-  --set prompt_summary=true --set prompt_layer=16 --set completion_tokens=16 --set sampled_tokens=2 --data "$with_tasks" \
+train frozen "$runs/open/all.jsonl" 600 --set save_steps=100 --set warmup_steps=10 --set keep_weight=1 --set hold_weight=1
+train patterns "$with_tasks" 1500 --set save_steps=250 --set warmup_steps=20 --set batch_size=3 --learning-rate 5e-3 \
+  --set prompt_summary=true --set prompt_layer=16 --set completion_tokens=16 --set sampled_tokens=2 \
   --set "commands_per_prompt={low: 5, high: 4, graded: 2, absolute: 5, lookalike: 3, ignored: 2, contradictory: 2}"
 # docs/control.md has its first 175 steps alone; lora-5e-3 beside the results is the same with rates of 1e-3 and 5e-3.
-train lora 500 --set save_steps=25 --set warmup_steps=10 --learning-rate 3e-4 \
+train lora "$runs/open/all.jsonl" 500 --set save_steps=25 --set warmup_steps=10 --learning-rate 3e-4 \
   --set completion_tokens=32 --set sampled_tokens=16 --set lora_rank=8 --set lora_layers=6 --set lora_learning_rate=2e-3
 
 measure() { # name, heads, engine's command and name, conditions

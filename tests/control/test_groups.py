@@ -56,8 +56,14 @@ def test_a_row_has_the_same_commands_whatever_is_appended_to_the_data(group, rol
 def test_completions_are_cut_for_the_longest_prompt_of_the_group(group, rollouts):
     # Completions that no group has room for, beside prompts that all have some room after them.
     rollouts.write_text(rollouts.read_text().replace("A robin", "A robin, " * 40))
-    data = group(completion_tokens=500, max_length=300)
+    whole, data = group(completion_tokens=500, max_length=2_000), group(completion_tokens=500, max_length=300)
+    assert whole.tokens.truncated == 0
     assert data.tokens.truncated == len(data.groups) == 8
+    lengths = [
+        sum(len(of.tokens.rows[one.rows[0]].input_ids) for one in of.groups)  # without a command
+        for of in (whole, data)
+    ]
+    assert data.tokens.truncated_tokens == lengths[0] - lengths[1]
     for one in data.groups:
         rows = [data.tokens.rows[place] for place in one.rows]
         assert max(len(row.input_ids) for row in rows) == 300

@@ -85,7 +85,7 @@ def group_rows(
         end_of_text_ids=end_of_text_ids,
         skip_bad_rows=skip_bad_rows,
     )
-    data = TokenizedData(skipped=plain.skipped)
+    data = TokenizedData(skipped=plain.skipped, truncated_tokens=plain.truncated_tokens)
     groups: list[Group] = []
     for index, row in enumerate(plain.rows):
         random_numbers = random.Random(batch_seed(seed, f"commands of row {index}"))

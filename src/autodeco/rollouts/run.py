@@ -118,10 +118,7 @@ def rollout(
     path = Path(output_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path):
-        examples = task.examples(settings.split, settings.problems, settings.seed)
-        _guard(path, _identity(task, settings, model_name, sampler.engine))
-        recover_jsonl(path)
-        done = _finished(path, examples)
+        examples, done = _checked(path, task, settings, model_name, sampler.engine)
         total = len(examples) * settings.samples_per_problem
         if on_progress is not None:
             on_progress(len(done), total)
@@ -155,10 +152,8 @@ def finished_rollout(
     if not path.is_file() or not path.with_suffix(".meta.json").is_file():
         return None
     with _locked(path):
-        examples = task.examples(settings.split, settings.problems, settings.seed)
-        _guard(path, _identity(task, settings, model_name, engine))
-        recover_jsonl(path)
-        if len(_finished(path, examples)) < len(examples) * settings.samples_per_problem:
+        examples, done = _checked(path, task, settings, model_name, engine)
+        if len(done) < len(examples) * settings.samples_per_problem:
             return None
     return summarise(row for _, row in read_jsonl(path))
 
@@ -213,6 +208,16 @@ def _locked(path: Path) -> Iterator[None]:
         raise RunFolderError(
             f"{path}: another process is writing this rollout. Wait for it, or choose another output file."
         ) from None
+
+
+def _checked(
+    path: Path, task: Task, settings: RolloutSettings, model_name: str, engine: str
+) -> tuple[list[Example], set[tuple[int, int]]]:
+    """The task's problems, and what a locked file, found to be of this rollout and mended, holds of their samples."""
+    examples = task.examples(settings.split, settings.problems, settings.seed)
+    _guard(path, _identity(task, settings, model_name, engine))
+    recover_jsonl(path)
+    return examples, _finished(path, examples)
 
 
 def _finished(path: Path, examples: Sequence[Example]) -> set[tuple[int, int]]:

@@ -72,17 +72,18 @@ def expected(model, ids, prompt_length):
 
 
 def assert_as_in_transformers(model, output, trace, tolerance=5e-4):
+    # GPT-OSS's own logits differ by up to 8e-4 between the engines (T by 3e-5, P by 6e-6), more when divided by T.
+    of_log_probs = 2e-3 if model.config.model_type == "gpt_oss" else tolerance
     prompt = list(output.prompt_token_ids)
     (completion,) = output.outputs
     temperature, top_p, log_probs = expected(model, [*prompt, *completion.token_ids], len(prompt))
     found = torch.tensor(trace)
     torch.testing.assert_close(found[:, 0], temperature, atol=tolerance, rtol=0)
     torch.testing.assert_close(found[:, 1], top_p, atol=tolerance, rtol=0)
-    # An error of T is larger by (l - mean l) / T² in a log-probability, here up to 4 where T is below 1.
     for step, row in enumerate(completion.logprobs):
         for token_id, entry in row.items():
             if entry.logprob > -1000:
-                assert entry.logprob == pytest.approx(float(log_probs[step, token_id]), abs=4 * tolerance)
+                assert entry.logprob == pytest.approx(float(log_probs[step, token_id]), abs=of_log_probs)
 
 
 def parameters(name, tokens=8, **options):
