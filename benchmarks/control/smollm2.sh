@@ -5,6 +5,7 @@
 # Environments other than those of `make install` and `make vllm`: AUTODECO=…/bin/autodeco ENGINE=…/bin/autodeco.
 set -euo pipefail
 runs=runs/control/smollm2
+dtype=${DTYPE:-bfloat16}  # of the base in training; float32 on processors without instructions for bfloat16
 autodeco=${AUTODECO:-.venv/bin/autodeco}
 engine=${ENGINE:-.venv-vllm/bin/autodeco}
 # Heads on their way at the published rate: T and P near the middle of their ranges leave room for commands both ways.
@@ -12,7 +13,7 @@ engine=${ENGINE:-.venv-vllm/bin/autodeco}
 start=runs/adaptivity/smollm2/heads/published-rate
 mkdir -p "$runs"
 
-$engine rollout --model smollm2-135m --task open-prompts --split train --problems 100 --samples 2 --max-new-tokens 96 \
+$engine rollout --model smollm2-135m --task open-prompts --split train --problems 100 --samples 3 --max-new-tokens 96 \
   --dtype float32 --engine vllm --seed 1 --output "$runs/open"
 
 with_tasks=$runs/open-and-tasks.jsonl
@@ -23,13 +24,13 @@ train() { # name, data, steps, settings of autodeco control train
   local name=$1 data=$2 steps=$3
   shift 3
   $autodeco control train --model smollm2-135m --data "$data" --heads "$start" --max-steps "$steps" \
-    --seed 1 --set dtype=float32 --set gradient_accumulation=1 --output "$runs/$name" "$@"
+    --seed 1 --set "dtype=$dtype" --set gradient_accumulation=1 --output "$runs/$name" "$@"
 }
 # Heads that do not see the prompt, and heads that do: more steps, and more commands on every prompt.
 train frozen "$runs/open/all.jsonl" 600 --set save_steps=100 --set warmup_steps=10 --set keep_weight=1 --set hold_weight=1
-train patterns "$with_tasks" 1500 --set save_steps=250 --set warmup_steps=20 --set batch_size=3 --learning-rate 5e-3 \
-  --set prompt_summary=true --set prompt_layer=16 --set completion_tokens=16 --set sampled_tokens=2 \
-  --set "commands_per_prompt={low: 5, high: 4, graded: 2, absolute: 5, lookalike: 3, ignored: 2, contradictory: 2}"
+train more-patterns "$with_tasks" 4000 --set save_steps=250 --set warmup_steps=20 --set batch_size=3 --learning-rate 5e-3 \
+  --set prompt_summary=true --set prompt_layer=16 --set completion_tokens=16 --set sampled_tokens=2 --set absolute_weight=2 \
+  --set "commands_per_prompt={low: 5, high: 5, graded: 6, absolute: 6, lookalike: 4, ignored: 2, contradictory: 4}"
 # docs/control.md has its first 175 steps alone; lora-5e-3 beside the results is the same with rates of 1e-3 and 5e-3.
 train lora "$runs/open/all.jsonl" 500 --set save_steps=25 --set warmup_steps=10 --learning-rate 3e-4 \
   --set completion_tokens=32 --set sampled_tokens=16 --set lora_rank=8 --set lora_layers=6 --set lora_learning_rate=2e-3
@@ -46,12 +47,12 @@ others=(--condition look-alike --condition scoped --condition "low, then high" -
 for what in "quoted" "other language"; do
   others+=(--condition "$what low" --condition "$what high")
 done
-measure patterns "$runs/patterns" "$autodeco" transformers "${main[@]:0:8}" "${graded[@]}" # all of main but look-alike
-measure patterns-other "$runs/patterns" "$autodeco" transformers "${others[@]}"
+measure more-patterns "$runs/more-patterns" "$engine" vllm "${main[@]:0:8}" "${graded[@]}"  # all of main but look-alike
+measure more-patterns-other "$runs/more-patterns" "$engine" vllm "${others[@]}"
 measure before "$start" "$engine" vllm "${main[@]}"
 measure frozen "$runs/frozen" "$engine" vllm "${main[@]}"
 measure lora "$runs/lora" "$engine" vllm "${main[@]}"
-${PYTHON:-.venv/bin/python} benchmarks/control/steps.py "$runs"/eval/{before,frozen,patterns+patterns-other,lora}
+${PYTHON:-.venv/bin/python} benchmarks/control/steps.py "$runs"/eval/{before,frozen,more-patterns+more-patterns-other,lora}
 
 # What control costs without a command.
-$autodeco eval benchmarks/control/accuracy.yaml
+$engine eval benchmarks/control/accuracy.yaml
