@@ -39,4 +39,5 @@ for round in 1 2; do
 done
 
 $engine eval benchmarks/adaptivity/smollm2_improve.yaml
-$autodeco report "$runs/improve"
+$engine eval benchmarks/adaptivity/smollm2_improve_static.yaml
+$python benchmarks/adaptivity/heads_compared.py "$runs"/improve{,-static}
