@@ -28,9 +28,7 @@ train() { # name, data, steps, settings of autodeco control train
 }
 # Heads that do not see the prompt, and heads that do: more steps, and more commands on every prompt.
 train frozen "$runs/open/all.jsonl" 600 --set save_steps=100 --set warmup_steps=10 --set keep_weight=1 --set hold_weight=1
-train more-patterns "$with_tasks" 4000 --set save_steps=250 --set warmup_steps=20 --set batch_size=3 --learning-rate 5e-3 \
-  --set prompt_summary=true --set prompt_layer=16 --set completion_tokens=16 --set sampled_tokens=2 --set absolute_weight=2 \
-  --set "commands_per_prompt={low: 5, high: 5, graded: 6, absolute: 6, lookalike: 4, ignored: 2, contradictory: 4}"
+train more-patterns "$with_tasks" 4000 --recipe prompt-summary
 # docs/control.md has its first 175 steps alone; lora-5e-3 beside the results is the same with rates of 1e-3 and 5e-3.
 train lora "$runs/open/all.jsonl" 500 --set save_steps=25 --set warmup_steps=10 --learning-rate 3e-4 \
   --set completion_tokens=32 --set sampled_tokens=16 --set lora_rank=8 --set lora_layers=6 --set lora_learning_rate=2e-3

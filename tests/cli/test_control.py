@@ -38,6 +38,18 @@ def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, base_folder):
     assert run(capsys, "control", "train", *given, "--set", "marginn=1")[0] == 2
 
 
+def test_train_by_a_recipe(capsys, tmp_path, base_folder, rollouts):  # noqa: F811
+    assert "prompt-summary" in run(capsys, "control", "train", "--recipe", "list")[1].split()
+    given = ["--model", base_folder, "--data", rollouts, "--max-steps", 1, "--set", "batch_size=1"]
+    flags = [*given, "--set", "commands_per_prompt={low: 1, high: 1}", "--output", tmp_path / "run"]
+    status, _, err = run(capsys, "control", "train", "--recipe", "prompt-summary", *flags)
+    assert status == 0, err
+    assert AutoDecoForCausalLM.from_pretrained(tmp_path / "run").autodeco_config.prompt_summary
+    status, _, err = run(capsys, "control", "train", "--recipe", "prompt-sumary", *flags)
+    assert status == 2
+    assert "Did you mean 'prompt-summary'" in err
+
+
 def test_eval(capsys, tmp_path, base_folder):
     AutoDecoForCausalLM.from_base(str(base_folder)).save_pretrained(tmp_path / "heads")
     flags = ["--output", tmp_path / "out", "--prompts", 2, "--max-new-tokens", 4, "--engine", "transformers"]

@@ -13,7 +13,7 @@ from autodeco.control.config import control_config
 from autodeco.control.training import train_control
 from autodeco.errors import ConfigError, DataError, RunFolderError, StoreError
 from autodeco.objectives import fused
-from autodeco.training.config import TrainingConfig
+from autodeco.training.config import TrainingConfig, load_recipe, recipe_names
 
 
 def run(settings, **changes):
@@ -233,3 +233,9 @@ def test_bad_settings(changes, message):
 
 def test_a_control_configuration_is_a_training_configuration():
     assert issubclass(type(control_config({"model": "m", "data": "d", "output": "o"})), TrainingConfig)
+
+
+@pytest.mark.parametrize("name", recipe_names("autodeco.control"))
+def test_every_recipe_is_a_valid_configuration(name):
+    values = load_recipe(name, "autodeco.control")
+    control_config({**values, "model": "m", "data": "d.jsonl", "output": "o"}, name)

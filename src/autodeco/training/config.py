@@ -143,20 +143,20 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return {str(name): value for name, value in values.items()}
 
 
-def recipe_names() -> list[str]:
-    """Names of the shipped recipes: the published settings for each of the paper's models."""
-    folder = resources.files("autodeco.training") / "recipes"
+def recipe_names(package: str = "autodeco.training") -> list[str]:
+    """Names of a package's recipes; of this one's: the published settings for each of the paper's models."""
+    folder = resources.files(package) / "recipes"
     return sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def load_recipe(name: str) -> dict[str, Any]:
-    """Settings of a shipped recipe.
+def load_recipe(name: str, package: str = "autodeco.training") -> dict[str, Any]:
+    """Settings of a package's recipe.
 
     Raises:
         ConfigError: there is none of that name.
     """
-    if name not in recipe_names():
-        raise ConfigError(f"there is no recipe '{name}'.{did_you_mean(name, recipe_names())}")
-    text = (resources.files("autodeco.training") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    if name not in recipe_names(package):
+        raise ConfigError(f"there is no recipe '{name}'.{did_you_mean(name, recipe_names(package))}")
+    text = (resources.files(package) / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
     values: dict[str, Any] = yaml.safe_load(text)
     return values

@@ -14,6 +14,7 @@ from autodeco.cli.options import parse_settings, was_given
 def command(
     context: typer.Context,
     config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="Settings from a YAML file.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Measured settings: --recipe list shows the names.")] = None,
     model: Annotated[str | None, typer.Option(help="Base model: hub id, folder, or smollm2-135m.")] = None,
     data: Annotated[str | None, typer.Option(help="Rollouts with prompts as messages: JSONL file or hub id.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for heads, checkpoints and logs.")] = None,
@@ -34,18 +35,23 @@ def command(
     \b
     Examples:
       autodeco rollout --model smollm2-135m --task open-prompts --samples 4 --output runs/open
-      autodeco control train --model smollm2-135m --data runs/open/all.jsonl --output runs/control
+      autodeco control train --recipe prompt-summary --model smollm2-135m --data runs/open/all.jsonl --output runs/c
       autodeco control train --config control.yaml --heads runs/heads --set positions=[system]
       autodeco control train --config control.yaml --output runs/lora --set lora_rank=16
     """
     from autodeco.control.config import control_config
     from autodeco.control.training import train_control
-    from autodeco.training import load_yaml
+    from autodeco.training import load_recipe, load_yaml, recipe_names
 
     console = Console()
-    values: dict[str, Any] = load_yaml(config) if config is not None else {}
+    if recipe == "list":
+        console.print("\n".join(recipe_names("autodeco.control")))
+        return
+    values: dict[str, Any] = load_recipe(recipe, "autodeco.control") if recipe else {}
+    if config is not None:
+        values |= load_yaml(config)
     flags = {name: value for name, value in context.params.items() if was_given(context, name)}
-    for name in ("config", "set_"):
+    for name in ("config", "recipe", "set_"):
         flags.pop(name, None)
     values |= flags | parse_settings(set_ or [])
     settings = control_config(values, str(config) if config else "autodeco control train")
