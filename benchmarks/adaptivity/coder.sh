@@ -30,3 +30,14 @@ $engine eval benchmarks/adaptivity/coder_humaneval.yaml
 $engine eval benchmarks/adaptivity/coder.yaml
 train end_to_end
 $engine eval benchmarks/adaptivity/coder_end_to_end.yaml
+
+for family in LongerSums Products Letters; do  # for the diagnosis alone
+  $engine rollout --model "$model" --task "$families:$family" --split validation --problems 100 --samples 2 \
+    --max-new-tokens 64 --dtype bfloat16 --seed 1 --engine vllm --output "$runs/validation/$family"
+done
+cat "$runs"/validation/*/right.jsonl >"$runs/validation.jsonl"
+for name in released end_to_end; do
+  $autodeco diagnose "$runs/heads/$name" --data "$runs/validation.jsonl" --dtype bfloat16 --output "$runs/diagnosis/$name"
+done
+${PYTHON:-.venv/bin/python} benchmarks/adaptivity/where_it_acts.py "$runs/heads/released" "$runs"/validation/*/right.jsonl \
+  --dtype bfloat16

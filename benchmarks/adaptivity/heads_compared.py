@@ -26,8 +26,10 @@ def main(folders: list[str]) -> None:
     rows["strategy"] = rows["strategy"].where(is_static, rows["model"] + " " + own)
     adaptive = list(dict.fromkeys(rows["strategy"][kind == "autodeco"]))
     rows["model"] = "one"
-    drawn = frontier(problem_metrics(rows, text_metrics=False))
-    above = {point.strategy: point for point in drawn.points}
+    table = problem_metrics(rows, text_metrics=False)
+    entropy = table["entropy"].groupby(level="strategy").mean()
+    has_line = is_static.any() and rows["strategy"][is_static].nunique() > 1
+    above = {point.strategy: point for point in frontier(table).points} if has_line else {}
     for autodeco in adaptive:
         model = autodeco.split(" ")[0]
         own = rows[rows["strategy"] == autodeco]
@@ -40,11 +42,11 @@ def main(folders: list[str]) -> None:
                 print(
                     f"  less {other:26}{100 * found.difference:+5.1f} ({100 * found.low:+.1f} to "
                     f"{100 * found.high:+.1f}), p = {found.p_value:.3f}, {found.problems:,} problems; "
-                    f"at {above[other].diversity.value:.2f} nats"
+                    f"at {entropy[other]:.2f} nats"
                 )
-        point = above[autodeco]
-        distance = point.to_curve
-        if distance is not None and distance.low is not None and distance.high is not None:
+        point = above.get(autodeco)
+        distance = point.to_curve if point else None
+        if point and distance is not None and distance.low is not None and distance.high is not None:
             print(
                 f"  above static temperatures   {100 * distance.value:+.1f} ({100 * distance.low:+.1f} to "
                 f"{100 * distance.high:+.1f}) at {point.diversity.value:.2f} nats"

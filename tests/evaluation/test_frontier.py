@@ -118,6 +118,16 @@ def test_tasks_weigh_alike():
     assert by_name(found)["autodeco"].to_curve.value == pytest.approx(0.1)
 
 
+def test_a_strategy_that_was_not_run_on_every_task_is_left_out():
+    whole = table({"autodeco": (0.5, 0.6), "p-less": (0.3, 0.7)}, tasks=("sums", "words"))
+    begun = whole.drop(index=[at for at in whole.index if at[:2] == ("words", "p-less")])
+    found = frontier(begun, resamples=50)
+    assert found.left_out == {"p-less": "it was not run on words"}
+    assert found.problems == 80
+    assert "p-less" not in by_name(found)
+    assert frontier(begun, tasks=["sums"], resamples=50).left_out == {}
+
+
 def test_from_results():
     strategies = {"static:temperature=0.5": 0.7, "default": 0.4, "autodeco": 0.6, "greedy": 0.7}
     rows = [r for r in simulated(strategies, problems=12, samples=4) if r["strategy"] != "greedy" or r["sample"] == 0]

@@ -156,6 +156,12 @@ def _diversity(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 def _placed(diversity: pd.DataFrame, table: pd.DataFrame, measure: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """The strategies that can be placed, at the problems that all of these have."""
     left_out = {name: f"it has no {measure}" for name in diversity if diversity[name].isna().all()}
+    # A run that is not finished yet: the problems that all have must not shrink to those of its newest strategy.
+    has = diversity.drop(columns=list(left_out)).notna().groupby(level="task").any()
+    if has.all().any():
+        left_out |= {
+            name: f"it was not run on {', '.join(has.index[~has[name]])}" for name in has if not has[name].all()
+        }
     if measure in _OF_TEXTS:
         samples = table["samples"].groupby(level="strategy").median()
         for name in diversity:

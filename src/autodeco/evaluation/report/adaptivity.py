@@ -87,7 +87,7 @@ def _difference_row(found: Comparison) -> list[str]:
     ]
 
 
-def frontier_section(measured: Measured) -> Section | None:
+def frontier_section(measured: Measured) -> Section:
     """Pass@1 at equal diversity, for each measure of diversity that the results have."""
     section = Section("Frontier: accuracy at equal diversity")
     largest = max(int(name.removeprefix("pass@")) for name in measured.table.columns if name.startswith("pass@"))
@@ -105,9 +105,7 @@ def frontier_section(measured: Measured) -> Section | None:
         name = "frontier-" + re.sub("[^a-z0-9]+", "-", measure)
         section.parts.append(Figure(name, f"Pass@1 against {measure}", figures.frontier_plot(found), note))
         section.parts.append(_distances(found))
-    if not section.parts:
-        return None
-    section.parts += reasons
+    section.parts += reasons if section.parts else reasons[:1]  # without any, all have the same reason
     return section
 
 
