@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32")
     given = parser.parse_args()
     model = AutoDecoForCausalLM.from_pretrained(given.heads, dtype=getattr(torch, given.dtype))
-    tokenizer = load_tokenizer(given.heads)
+    tokenizer = load_tokenizer(model.autodeco_config.base_model_name_or_path or given.heads)
     print("| task | tokens | how many | mean T | spread over tokens | entropy of the base, nats |")
     print("| --- | --- | --- | --- | --- | --- |")
     for path in given.rollouts:

@@ -104,23 +104,27 @@ def describe(note: PowerNote, difference: float, problems: int, samples: float) 
         samples: a problem (mean of both strategies).
     """
     share = note.variance.between / note.variance.total if note.variance.total > 0 else 0.0
-    text = (
-        f"The interval is ±{100 * note.half_width:.1f} points with {problems:,} problems and {samples:.3g} samples of "
-        f"each; {share:.0%} of its variance lies between problems."
+    several = samples > 1
+    text = f"The interval is ±{100 * note.half_width:.1f} points with {problems:,} problems and {samples:.3g} " + (
+        f"samples of each; {share:.0%} of its variance lies between problems."
+        if several
+        else "sample of each, which cannot tell how much more samples would narrow it."
     )
     if note.half_width > note.target:
-        wanted = _either(note.samples_for_target, note.problems_for_target)
+        wanted = _either(note.samples_for_target, note.problems_for_target, several)
         text += f" For ±{100 * note.target:.1f} points: {wanted}."
     if abs(difference) > note.half_width:
         return f"{text} It leaves out 0."
     if note.problems_for_difference is None:
         return f"{text} The difference is 0: nothing would make it significant."
-    wanted = _either(note.samples_for_difference, note.problems_for_difference)
+    wanted = _either(note.samples_for_difference, note.problems_for_difference, several)
     return f"{text} For the interval to leave out 0, if the difference stays {100 * difference:+.2f} points: {wanted}."
 
 
-def _either(samples: int | None, problems: int | None) -> str:
+def _either(samples: int | None, problems: int | None, several: bool) -> str:
     more_problems = "" if problems is None else f"{problems:,} problems with as many samples as now"
+    if not several:
+        return more_problems
     if samples is None:
         return f"no number of samples is enough at these problems; {more_problems} would be"
     return f"{samples:,} samples a problem, or {more_problems}"
