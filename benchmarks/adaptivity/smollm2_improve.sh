@@ -38,6 +38,6 @@ for round in 1 2; do
   last=round-$round
 done
 
-$engine eval benchmarks/adaptivity/smollm2_improve.yaml
 $engine eval benchmarks/adaptivity/smollm2_improve_static.yaml
+$engine eval benchmarks/adaptivity/smollm2_improve.yaml
 $python benchmarks/adaptivity/heads_compared.py "$runs"/improve{,-static}

@@ -3,7 +3,7 @@
 Prints that share and the base loss at the steps that docs/control.md compares, and at the end of each run.
 
 cd benchmarks/results/control/smollm2/heads
-python ../../../../control/curves.py ../../../../../docs/images/control-training.svg frozen lora summary middle patterns
+python ../../../../control/curves.py ../../../../../docs/images/control-training.svg frozen lora summary middle patterns more-patterns
 """
 
 from __future__ import annotations

@@ -29,9 +29,8 @@ train() { # name, data, steps, settings of autodeco control train
 # Heads that do not see the prompt, and heads that do: more steps, and more commands on every prompt.
 train frozen "$runs/open/all.jsonl" 600 --set save_steps=100 --set warmup_steps=10 --set keep_weight=1 --set hold_weight=1
 train more-patterns "$with_tasks" 4000 --recipe prompt-summary
-# docs/control.md has its first 175 steps alone; lora-5e-3 beside the results is the same with rates of 1e-3 and 5e-3.
-train lora "$runs/open/all.jsonl" 500 --set save_steps=25 --set warmup_steps=10 --learning-rate 3e-4 \
-  --set completion_tokens=32 --set sampled_tokens=16 --set lora_rank=8 --set lora_layers=6 --set lora_learning_rate=2e-3
+# lora-175 beside the results is an earlier adapter's first 175 steps, lora-5e-3 the same with rates of 1e-3 and 5e-3.
+train lora "$with_tasks" 1000 --recipe lora
 
 measure() { # name, heads, engine's command and name, conditions
   local name=$1 heads=$2 command=$3 engine_name=$4
