@@ -18,17 +18,14 @@ train() { # name, data, settings of autodeco train
 
 # Plain cross-entropy on right trajectories, and what may be changed about it.
 train plain "$runs/train.jsonl"
-train plain-exclusive "$runs/train.jsonl" --set soft_nucleus=exclusive
 train plain-features "$runs/train.jsonl" --set temperature_features=true
 # Right and wrong trajectories by their advantage.
 [ -e "$runs/advantage.jsonl" ] || $python benchmarks/adaptivity/advantage.py "$runs/advantage.jsonl" "$runs"/train/*/all.jsonl
-for cap in 1 2; do
-  train "advantage-$cap" "$runs/advantage.jsonl" --set "importance_ratio_cap=$cap" --set temperature_features=true
-done
+train advantage "$runs/advantage.jsonl" --set importance_ratio_cap=1 --set temperature_features=true
 
 # Expert iteration: sample with the last round's heads, verify, train those heads further.
 last=plain-features
-for round in 1 2; do
+for round in ${ROUNDS:-1}; do
   for family in Sums LongSums Letters; do
     $engine rollout --model "$runs/heads/$last" --task "$families:$family" --problems 120 --samples 10 --engine vllm \
       --max-new-tokens 64 --dtype float32 --seed "1$round" --most-per-problem 6 --output "$runs/round-$round/$family"
