@@ -215,6 +215,18 @@ def test_a_sweep_is_drawn_for_each_task_that_has_one():
     assert rows[("0.4", "0.9")] == [True, False, False]
 
 
+def test_a_task_with_mostly_one_answer_is_named():
+    rows = [row(problem=f"p{at}", task=task, answer="1") for task in ("letters", "sums") for at in range(30)]
+    for at, one in enumerate(rows[30:]):
+        one["answer"] = str(at % 10)
+    _, *notes = build(frame(rows), resamples=100).sections[0].parts
+    assert [note.split(".")[0] for note in notes] == [
+        "letters: of the 30 problems that any strategy solved, 100% have the answer «1»"
+    ]
+    few = build(frame(rows[:19]), resamples=100).sections[0].parts
+    assert len(few) == 1
+
+
 def test_one_strategy_on_one_problem_still_gives_a_report(tmp_path):
     ResultsWriter(tmp_path).append([row()])
     page = write_report([tmp_path], tmp_path / "report", resamples=100).read_text()

@@ -21,6 +21,9 @@ from autodeco.files import atomic_write_text
 from autodeco.statistics import RESAMPLES
 
 _PROVENANCE_FILE = "provenance.json"
+# A task's right answers are called mostly one if it is that of more than this share of so many problems at least.
+_MOSTLY = 0.6
+_FEWEST_SOLVED = 20
 _NO_RECORDS = Records()
 
 
@@ -101,7 +104,22 @@ def _overview(measured: accuracy.Measured, frame: pd.DataFrame) -> Section:
         f"{len(frame):,} samples of {len(measured.strategies)} strategies on {tasks}; split: {splits}. Every figure on "
         f"accuracy, length and diversity comes from these rows; docs/evaluation.md says what each is."
     )
-    return Section("Data", [text])
+    return Section("Data", [text, *_one_answer_notes(frame)])
+
+
+def _one_answer_notes(frame: pd.DataFrame) -> list[str]:
+    """Tasks that are mostly solved by one and the same answer: there a gain need not be a gain in solving."""
+    solved = frame[(frame["correct"] == True) & frame["answer"].notna()]  # noqa: E712  three-valued column
+    notes = []
+    for task, answers in solved.groupby(["task", "problem"])["answer"].first().groupby(level="task"):
+        shares = answers.value_counts(normalize=True)
+        if len(answers) >= _FEWEST_SOLVED and shares.iloc[0] > _MOSTLY:
+            notes.append(
+                f"{task}: of the {len(answers):,} problems that any strategy solved, {shares.iloc[0]:.0%} have the "
+                f"answer «{shares.index[0]}». A strategy that gives it more often gains there without solving more: "
+                f"look at the other tasks, too."
+            )
+    return notes
 
 
 def _provenance_section(folders: Sequence[Path]) -> Section:
