@@ -28,6 +28,7 @@ main=(--strategy default --strategy autodeco --strategy mean-shift --strategy gr
 $engine eval benchmarks/adaptivity/coder.yaml "${main[@]}"  # what matters most comes first
 $engine eval benchmarks/adaptivity/coder_humaneval.yaml
 $engine eval benchmarks/adaptivity/coder.yaml
+$engine eval benchmarks/adaptivity/coder_more.yaml
 train end_to_end
 $engine eval benchmarks/adaptivity/coder_end_to_end.yaml
 
@@ -40,4 +41,4 @@ for name in released end_to_end; do
   $autodeco diagnose "$runs/heads/$name" --data "$runs/validation.jsonl" --dtype bfloat16 --output "$runs/diagnosis/$name"
 done
 ${PYTHON:-.venv/bin/python} benchmarks/adaptivity/where_it_acts.py "$runs/heads/released" "$runs"/validation/*/right.jsonl \
-  --dtype bfloat16
+  --dtype bfloat16 >"$runs/where_it_acts.md"

@@ -33,10 +33,12 @@ def main(folders: list[str]) -> None:
     for autodeco in adaptive:
         model = autodeco.split(" ")[0]
         own = rows[rows["strategy"] == autodeco]
-        pass_at_2 = own.groupby(["task", "problem"])["correct"].max().mean()  # of two samples
+        pass_at_2 = table["pass@2"].xs(autodeco, level="strategy").mean()
         mean = own["mean_temperature"].mean()
         print(f"{autodeco}: {own['correct'].mean():.1%}, Pass@2 {pass_at_2:.1%}, mean T {mean:.2f}")
-        for other in (f"{model} mean-shift", f"{model} shuffled", "default", adaptive[0]):
+        # With a factor on their T heads are not compared with their unscaled mean: that would compare levels.
+        controls = [] if ":" in autodeco else [f"{model} mean-shift", f"{model} shuffled"]
+        for other in (*controls, "default", adaptive[0]):
             if other != autodeco and (rows["strategy"] == other).any():
                 found = compare(rows, autodeco, other)
                 print(

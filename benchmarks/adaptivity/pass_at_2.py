@@ -17,8 +17,9 @@ RESAMPLES = 10_000
 
 def main(folder: str) -> None:
     rows = read_results([folder])
-    table = problem_metrics(rows, text_metrics=False)["pass@2"].dropna().unstack("strategy")
-    table = table.dropna(axis="columns")  # strategies that were run on all tasks
+    table = problem_metrics(rows, text_metrics=False)["pass@2"].unstack("strategy")
+    on_all_tasks = table.notna().groupby(level="task").any().all()
+    table = table.loc[:, on_all_tasks].dropna()
     draws = np.random.default_rng(0).integers(len(table), size=(RESAMPLES, len(table)))  # tasks have as many problems
     for strategy in table.columns:
         difference = (table["autodeco"] - table[strategy]).to_numpy()

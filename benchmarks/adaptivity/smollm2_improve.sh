@@ -8,12 +8,13 @@ python=${PYTHON:-.venv/bin/python}
 families=benchmarks/adaptivity/families.py
 
 train() { # name, data, settings of autodeco train
-  local name=$1 data=$2
+  local name=$1 data=$2 states=$runs/states
+  [ "$data" = "$runs/train.jsonl" ] || states+=-$(basename "$data" .jsonl)  # a store is of one file's rows
   shift 2
   $autodeco train --model smollm2-135m --data "$data" --objective end_to_end --learning-rate 1e-3 --max-steps 300 \
     --batch-size 16 --gradient-accumulation 1 --max-length 512 --dtype float32 --seed 1 --set save_steps=50 \
     --set easy_token_masking=0 --set dynamic_fine_tuning=false --skip-bad-rows \
-    --set "hidden_state_folder=$runs/states" --hidden-state-store on --output "$runs/heads/$name" "$@"
+    --set "hidden_state_folder=$states" --hidden-state-store on --output "$runs/heads/$name" "$@"
 }
 
 # Plain cross-entropy on right trajectories, and what may be changed about it.
@@ -23,9 +24,9 @@ train plain-features "$runs/train.jsonl" --set temperature_features=true
 [ -e "$runs/advantage.jsonl" ] || $python benchmarks/adaptivity/advantage.py "$runs/advantage.jsonl" "$runs"/train/*/all.jsonl
 train advantage "$runs/advantage.jsonl" --set importance_ratio_cap=1 --set temperature_features=true
 
-# Expert iteration: sample with the last round's heads, verify, train those heads further.
+# Expert iteration: sample with the last round's heads, verify, train those heads further. One round: 1 2 makes two.
 last=plain-features
-for round in ${ROUNDS:-1}; do
+for round in 1; do
   for family in Sums LongSums Letters; do
     $engine rollout --model "$runs/heads/$last" --task "$families:$family" --problems 120 --samples 10 --engine vllm \
       --max-new-tokens 64 --dtype float32 --seed "1$round" --most-per-problem 6 --output "$runs/round-$round/$family"

@@ -1,38 +1,53 @@
-"""AutoDeco less its controls on every set of tasks but one, and how often each strategy gives the commonest answer.
+r"""AutoDeco less its controls on all tasks but one and on it, and how often a strategy gives its commonest answer.
 
-Counting letters nearly always has the answer 1: what heads gain there need not carry over.
+Counting letters nearly always has the answer 1: what heads gain there need not carry over. A + joins folders of one
+model; of problems that are in several of them the first folder counts.
 
-python benchmarks/adaptivity/without_a_task.py letters benchmarks/results/adaptivity/coder/eval [...]
+python benchmarks/adaptivity/without_a_task.py letters benchmarks/results/adaptivity/coder/eval+\
+benchmarks/results/adaptivity/coder/eval-more
 """
 
 from __future__ import annotations
 
 import sys
 
+import pandas as pd
+
 from autodeco.evaluation.comparison import compare
 from autodeco.evaluation.results import read_results
 
+CONTROLS = ("mean-shift", "shuffled", "default", "greedy", "p-less")
 
-def main(task: str, folders: list[str]) -> None:
-    for folder in folders:
-        every = read_results([folder])
-        for model, rows in every.groupby("model"):
-            print(f"{folder}, {model}")
+
+def main(task: str, sets: list[str]) -> None:
+    for folders in sets:
+        for model, rows in _pooled(folders.split("+")).groupby("model"):
+            print(f"{folders}, {model}")
             kinds = {strategy.split(":")[0]: strategy for strategy in rows["strategy"].unique()}
-            others = sorted(set(rows["task"]) - {task})
-            for tasks in (others, [task]):
-                for kind in ("mean-shift", "shuffled", "default", "greedy", "p-less"):
-                    if kind in kinds:
-                        found = compare(rows, "autodeco", kinds[kind], tasks)
+            has_it = rows["task"] == task
+            for own in (rows[~has_it], rows[has_it]):
+                for kind in CONTROLS:
+                    if kind in kinds and (own["strategy"] == kinds[kind]).any():
+                        found = compare(own, "autodeco", kinds[kind])
                         print(
-                            f"  {', '.join(tasks)}: AutoDeco less {kind:10} {100 * found.difference:+.1f} "
+                            f"  {', '.join(found.tasks)}: AutoDeco less {kind:10} {100 * found.difference:+.1f} "
                             f"({100 * found.low:+.1f} to {100 * found.high:+.1f}), p = {found.p_value:.3f}, "
                             f"{found.problems:,} problems"
                         )
-            own = rows[rows["task"] == task]
-            for strategy, answers in own.groupby("strategy")["answer"]:
+            for strategy, answers in rows[has_it].groupby("strategy")["answer"]:
                 commonest = answers.value_counts(normalize=True)
                 print(f"  {task}, {strategy}: «{commonest.index[0]}» in {commonest.iloc[0]:.1%} of answers")
+
+
+def _pooled(folders: list[str]) -> pd.DataFrame:
+    pooled = read_results([folders[0]])
+    for folder in folders[1:]:
+        known = set(zip(pooled["task"], pooled["problem"], strict=True))
+        more = read_results([folder])
+        is_new = [problem not in known for problem in zip(more["task"], more["problem"], strict=True)]
+        print(f"{folder}: {more[is_new]['problem'].nunique():,} of {more['problem'].nunique():,} problems are new")
+        pooled = pd.concat([pooled, more[is_new]], ignore_index=True)
+    return pooled
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Share of pairs in the commanded order over training steps, of several runs: the figure of docs/control.md, as SVG.
+r"""Share of pairs in the commanded order over training steps, of several runs: the figure of docs/control.md, as SVG.
 
 Prints that share and the base loss at the steps that docs/control.md compares, and at the end of each run.
 
 cd benchmarks/results/control/smollm2/heads
-python ../../../../control/curves.py ../../../../../docs/images/control-training.svg frozen lora summary middle patterns more-patterns
+python ../../../../control/curves.py ../../../../../docs/images/control-training.svg \
+    frozen lora summary middle patterns more-patterns
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from autodeco.statistics import Estimate
 from autodeco.training.run_folder import read_log
 
 WINDOW = 25  # steps that a point is the mean of
-COMPARED = 175  # the last step of the run with an adapter
+COMPARED = 175  # where the runs are compared early on
 PANELS = {"T": "temperature_in_order", "P": "top_p_in_order"}
 
 

@@ -26,6 +26,7 @@ train() { # name, data, steps, settings of autodeco control train
   $autodeco control train --model smollm2-135m --data "$data" --heads "$start" --max-steps "$steps" \
     --seed 1 --set "dtype=$dtype" --set gradient_accumulation=1 --output "$runs/$name" "$@"
 }
+# frozen in docs/control.md: the same at commit 18ef615, with two samples a prompt, no ceiling, float32.
 # Heads that do not see the prompt, and heads that do: more steps, and more commands on every prompt.
 train frozen "$runs/open/all.jsonl" 600 --set save_steps=100 --set warmup_steps=10 --set keep_weight=1 --set hold_weight=1
 train more-patterns "$with_tasks" 4000 --recipe prompt-summary

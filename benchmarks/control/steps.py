@@ -1,6 +1,6 @@
 """What each step towards control that does what it says buys: one row for each pair of heads that was measured.
 
-python benchmarks/control/steps.py benchmarks/results/control/smollm2/{before,frozen,patterns+patterns-other}
+python benchmarks/control/steps.py benchmarks/results/control/smollm2/{before,frozen,more-patterns+more-patterns-other}
 
 Where the conditions were divided over two runs of ``autodeco control eval``, a + stands between their folders.
 """

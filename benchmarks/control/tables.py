@@ -1,6 +1,6 @@
 """The tables of docs/control.md: Table 4 beside the paper's, and all else that was measured of the last heads.
 
-python benchmarks/control/tables.py benchmarks/results/control/smollm2/{before,frozen,patterns+patterns-other}
+python benchmarks/control/tables.py benchmarks/results/control/smollm2/{before,frozen,more-patterns+more-patterns-other}
 
 Where the conditions were divided over two runs of ``autodeco control eval``, a + stands between their folders.
 """

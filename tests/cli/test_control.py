@@ -1,5 +1,7 @@
 """``autodeco control`` as a user meets it."""
 
+import json
+
 import pytest
 
 from autodeco import AutoDecoForCausalLM
@@ -40,11 +42,21 @@ def test_bad_input_is_one_line_and_status_2(capsys, tmp_path, base_folder):
 
 def test_train_by_a_recipe(capsys, tmp_path, base_folder, rollouts):  # noqa: F811
     assert "prompt-summary" in run(capsys, "control", "train", "--recipe", "list")[1].split()
-    given = ["--model", base_folder, "--data", rollouts, "--max-steps", 1, "--set", "batch_size=1"]
-    flags = [*given, "--set", "commands_per_prompt={low: 1, high: 1}", "--output", tmp_path / "run"]
+    AutoDecoForCausalLM.from_base(str(base_folder)).save_pretrained(tmp_path / "heads")
+    settings = tmp_path / "control.yaml"
+    settings.write_text("max_steps: 2\nbatch_size: 1\ncommands_per_prompt: {low: 1, high: 1}\n")
+    flags = ["--model", base_folder, "--data", rollouts, "--config", settings, "--max-steps", 1]
+    flags += ["--output", tmp_path / "run"]
+    status, _, err = run(capsys, "control", "train", "--recipe", "prompt-summary", *flags)
+    assert status == 2  # the recipe keeps trained heads as they are without a command
+    assert "heads" in err
+    flags += ["--heads", tmp_path / "heads"]
     status, _, err = run(capsys, "control", "train", "--recipe", "prompt-summary", *flags)
     assert status == 0, err
     assert AutoDecoForCausalLM.from_pretrained(tmp_path / "run").autodeco_config.prompt_summary
+    recorded = json.loads((tmp_path / "run" / "autodeco_run.json").read_text())["config"]
+    # Of the recipe, of the file, of the options: each overrules the one before.
+    assert (recorded["learning_rate"], recorded["batch_size"], recorded["max_steps"]) == (5e-3, 1, 1)
     status, _, err = run(capsys, "control", "train", "--recipe", "prompt-sumary", *flags)
     assert status == 2
     assert "Did you mean 'prompt-summary'" in err

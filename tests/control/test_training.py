@@ -238,4 +238,9 @@ def test_a_control_configuration_is_a_training_configuration():
 @pytest.mark.parametrize("name", recipe_names("autodeco.control"))
 def test_every_recipe_is_a_valid_configuration(name):
     values = load_recipe(name, "autodeco.control")
-    control_config({**values, "model": "m", "data": "d.jsonl", "output": "o"}, name)
+    given = {"model": "m", "heads": "h", "data": "d.jsonl", "output": "o"}
+    assert control_config({**values, **given}, name).weights == control_config({**given, **_weights(values)}).weights
+
+
+def _weights(values):
+    return {name: value for name, value in values.items() if name in ("absolute_weight", "prompt_summary")}

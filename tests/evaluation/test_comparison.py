@@ -122,12 +122,16 @@ def test_power_note_says_never_where_problems_differ_too_much():
     assert note.problems_for_target == math.ceil((2.093 / 0.03) ** 2 * right.shape[0] / 19)
 
 
-def test_one_sample_of_each_cannot_tell_what_more_would_do():
-    rows = simulated({"autodeco": 0.6, "default": 0.4}, problems=30, samples=1)
-    said = compare(frame(rows), "autodeco", "default").power_sentences()
-    assert "1 sample of each, which cannot tell how much more samples would narrow it" in said
-    assert "no number of samples" not in said
-    assert "problems with as many samples as now" in said
+@pytest.mark.parametrize(("samples", "said"), [(1, "1 sample of each, which"), (2, "1.5 samples of each, which")])
+def test_one_sample_cannot_tell_what_more_would_do(samples, said):
+    rows = simulated({"autodeco": 0.6}, problems=30, samples=samples)
+    rows += simulated({"default": 0.4, "greedy": 0.4}, problems=30, samples=1)
+    note = compare(frame(rows), "autodeco", "default").power_sentences()
+    assert f"{said} cannot tell how much more samples would narrow it" in note
+    assert "no number of samples" not in note
+    assert "problems with as many samples as now" in note
+    # Greedy decoding has one sample and no noise.
+    assert ("cannot tell" in compare(frame(rows), "autodeco", "greedy").power_sentences()) == (samples == 1)
 
 
 def test_compare_pairs_problems_and_leaves_failed_samples_out():

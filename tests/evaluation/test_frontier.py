@@ -128,6 +128,16 @@ def test_a_strategy_that_was_not_run_on_every_task_is_left_out():
     assert frontier(begun, tasks=["sums"], resamples=50).left_out == {}
 
 
+def test_where_no_strategy_has_every_task_the_error_says_what_is_missing():
+    whole = table({}, tasks=("sums", "words"))
+    apart = whole.drop(index=[at for at in whole.index if (at[0] == "words") == (at[1] == "default")])
+    with pytest.raises(DataError, match="two problems of each of sums, words"):
+        frontier(apart, resamples=50)
+    begun = whole.drop(index=[at for at in whole.index if at[0] == "words" and at[1] != "default"])
+    with pytest.raises(DataError, match=r"found 1; static:temperature=0.4 is left out: it was not run on words"):
+        frontier(begun, resamples=50)
+
+
 def test_from_results():
     strategies = {"static:temperature=0.5": 0.7, "default": 0.4, "autodeco": 0.6, "greedy": 0.7}
     rows = [r for r in simulated(strategies, problems=12, samples=4) if r["strategy"] != "greedy" or r["sample"] == 0]

@@ -11,6 +11,7 @@ import pandas as pd
 from autodeco.errors import DataError, did_you_mean
 from autodeco.evaluation.paired import PairedCounts, hierarchical_bootstrap, sign_flip_test
 from autodeco.evaluation.power import PowerNote, describe, power_note
+from autodeco.evaluation.specs import kind_of
 from autodeco.statistics import RESAMPLES, percentile_interval
 
 TARGET_HALF_WIDTH = 0.03
@@ -52,7 +53,11 @@ class Comparison:
 
     def power_sentences(self) -> str:
         """The power note in words."""
-        return describe(self.power, self.difference, self.problems, sum(self.samples) / 2)
+        names = (self.strategy, self.other)
+        several = all(
+            samples >= 2 or kind_of(name) == "greedy" for name, samples in zip(names, self.samples, strict=True)
+        )
+        return describe(self.power, self.difference, self.problems, sum(self.samples) / 2, several)
 
 
 def compare(

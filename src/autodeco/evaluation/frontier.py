@@ -126,8 +126,9 @@ def frontier(
     )
     if len(curve) < 2:
         raise DataError(
-            f"a frontier needs static settings of at least two temperatures at top_p = 1, found {len(curve)}. Evaluate "
-            f"a sweep, such as static:temperature=0.4 and static:temperature=0.7 beside default."
+            f"a frontier needs static settings of at least two temperatures at top_p = 1, found {len(curve)}"
+            + "".join(f"; {name} is left out: {reason}" for name, reason in left_out.items())
+            + ". Evaluate a sweep, such as static:temperature=0.4 and static:temperature=0.7 beside default."
         )
     order = [name for _, name in curve] + [name for name in diversity if name not in {name for _, name in curve}]
     strata = pd.Categorical(diversity.index.get_level_values("task")).codes
@@ -156,7 +157,7 @@ def _diversity(table: pd.DataFrame, measure: str) -> pd.DataFrame:
 def _placed(diversity: pd.DataFrame, table: pd.DataFrame, measure: str) -> tuple[pd.DataFrame, dict[str, str]]:
     """The strategies that can be placed, at the problems that all of these have."""
     left_out = {name: f"it has no {measure}" for name in diversity if diversity[name].isna().all()}
-    # A run that is not finished yet: the problems that all have must not shrink to those of its newest strategy.
+    # Of a run that is not finished yet, strategies may lack whole tasks: no problem of these is common to all.
     has = diversity.drop(columns=list(left_out)).notna().groupby(level="task").any()
     if has.all().any():
         left_out |= {

@@ -94,7 +94,7 @@ def power_note(counts: PairedCounts, difference: float, half_width: float, targe
     )
 
 
-def describe(note: PowerNote, difference: float, problems: int, samples: float) -> str:
+def describe(note: PowerNote, difference: float, problems: int, samples: float, several: bool) -> str:
     """The note in words.
 
     Args:
@@ -102,14 +102,15 @@ def describe(note: PowerNote, difference: float, problems: int, samples: float) 
         difference: measured, as a share.
         problems: compared.
         samples: a problem (mean of both strategies).
+        several: whether both have several samples of a problem, or none by chance: else their noise is not known.
     """
     share = note.variance.between / note.variance.total if note.variance.total > 0 else 0.0
-    several = samples > 1
-    text = f"The interval is ±{100 * note.half_width:.1f} points with {problems:,} problems and {samples:.3g} " + (
-        f"samples of each; {share:.0%} of its variance lies between problems."
-        if several
-        else "sample of each, which cannot tell how much more samples would narrow it."
-    )
+    text = f"The interval is ±{100 * note.half_width:.1f} points with {problems:,} problems and {samples:.3g} "
+    text += "sample" if samples == 1 else "samples"
+    if several:
+        text += f" of each; {share:.0%} of its variance lies between problems."
+    else:
+        text += " of each, which cannot tell how much more samples would narrow it."
     if note.half_width > note.target:
         wanted = _either(note.samples_for_target, note.problems_for_target, several)
         text += f" For ±{100 * note.target:.1f} points: {wanted}."

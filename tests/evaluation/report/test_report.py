@@ -218,7 +218,10 @@ def test_a_sweep_is_drawn_for_each_task_that_has_one():
 def test_a_task_with_mostly_one_answer_is_named():
     rows = [row(problem=f"p{at}", task=task, answer="1") for task in ("letters", "sums") for at in range(30)]
     for at, one in enumerate(rows[30:]):
-        one["answer"] = str(at % 10)
+        one["answer"] = "1" if at < 18 else str(at)  # 60 %: not more than that
+    # Wrong answers say nothing of what the right ones are.
+    rows += [row(problem=f"p{at}", sample=1, answer="1", correct=False) for at in range(30)]
+    rows += [row(problem=f"q{at}", task="letters", answer=str(at), correct=False) for at in range(30)]
     _, *notes = build(frame(rows), resamples=100).sections[0].parts
     assert [note.split(".")[0] for note in notes] == [
         "letters: of the 30 problems that any strategy solved, 100% have the answer «1»"

@@ -35,7 +35,8 @@ def command(
     \b
     Examples:
       autodeco rollout --model smollm2-135m --task open-prompts --samples 4 --output runs/open
-      autodeco control train --recipe prompt-summary --model smollm2-135m --data runs/open/all.jsonl --output runs/c
+      autodeco control train --recipe prompt-summary --model smollm2-135m --heads runs/heads \\
+        --data runs/open/all.jsonl --output runs/control
       autodeco control train --config control.yaml --heads runs/heads --set positions=[system]
       autodeco control train --config control.yaml --output runs/lora --set lora_rank=16
     """

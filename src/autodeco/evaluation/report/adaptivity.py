@@ -105,7 +105,7 @@ def frontier_section(measured: Measured) -> Section:
         name = "frontier-" + re.sub("[^a-z0-9]+", "-", measure)
         section.parts.append(Figure(name, f"Pass@1 against {measure}", figures.frontier_plot(found), note))
         section.parts.append(_distances(found))
-    section.parts += reasons if section.parts else reasons[:1]  # without any, all have the same reason
+    section.parts += reasons
     return section
 
 
