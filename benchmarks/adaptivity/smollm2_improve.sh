@@ -8,11 +8,14 @@ python=${PYTHON:-.venv/bin/python}
 families=benchmarks/adaptivity/families.py
 
 train() { # name, data, settings of autodeco train
-  local name=$1 data=$2 states=$runs/states
-  [ "$data" = "$runs/train.jsonl" ] || states+=-$(basename "$data" .jsonl)  # a store is of one file's rows
+  local name=$1 data=$2 states=$runs/states dtype=float32
+  if [ "$data" != "$runs/train.jsonl" ]; then  # a store is of one file's rows; these were made in a fifth of the time
+    states+=-$(basename "$data" .jsonl)
+    dtype=bfloat16
+  fi
   shift 2
   $autodeco train --model smollm2-135m --data "$data" --objective end_to_end --learning-rate 1e-3 --max-steps 300 \
-    --batch-size 16 --gradient-accumulation 1 --max-length 512 --dtype float32 --seed 1 --set save_steps=50 \
+    --batch-size 16 --gradient-accumulation 1 --max-length 512 --dtype "$dtype" --seed 1 --set save_steps=50 \
     --set easy_token_masking=0 --set dynamic_fine_tuning=false --skip-bad-rows \
     --set "hidden_state_folder=$states" --hidden-state-store on --output "$runs/heads/$name" "$@"
 }
@@ -20,10 +23,6 @@ train() { # name, data, settings of autodeco train
 # Plain cross-entropy on right trajectories, and what may be changed about it.
 train plain "$runs/train.jsonl"
 train plain-features "$runs/train.jsonl" --set temperature_features=true
-# Right and wrong trajectories by their advantage.
-[ -e "$runs/advantage.jsonl" ] || $python benchmarks/adaptivity/advantage.py "$runs/advantage.jsonl" "$runs"/train/*/all.jsonl
-train advantage "$runs/advantage.jsonl" --set importance_ratio_cap=1 --set temperature_features=true
-
 # Expert iteration: sample with the last round's heads, verify, train those heads further. One round: 1 2 makes two.
 last=plain-features
 for round in 1; do
@@ -35,6 +34,10 @@ for round in 1; do
   train "round-$round" "$runs/round-$round.jsonl" --set temperature_features=true --set "heads=$runs/heads/$last"
   last=round-$round
 done
+
+# Right and wrong trajectories by their advantage.
+[ -e "$runs/advantage.jsonl" ] || $python benchmarks/adaptivity/advantage.py "$runs/advantage.jsonl" "$runs"/train/*/all.jsonl
+train advantage "$runs/advantage.jsonl" --set importance_ratio_cap=1 --set temperature_features=true
 
 $engine eval benchmarks/adaptivity/smollm2_improve_static.yaml
 $engine eval benchmarks/adaptivity/smollm2_improve.yaml
