@@ -42,3 +42,5 @@ train advantage "$runs/advantage.jsonl" --set importance_ratio_cap=1 --set tempe
 $engine eval benchmarks/adaptivity/smollm2_improve_static.yaml
 $engine eval benchmarks/adaptivity/smollm2_improve.yaml
 $python benchmarks/adaptivity/heads_compared.py "$runs"/improve{,-static}
+$engine eval benchmarks/adaptivity/smollm2_improved.yaml  # what was chosen by that, on test problems
+$python benchmarks/adaptivity/heads_compared.py "$runs"/eval{,-improved}
