@@ -6,6 +6,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import pytest
+
 from autodeco import AutoDecoForCausalLM
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +20,7 @@ def first_hour():
     return module
 
 
+@pytest.mark.timeout(1800)  # twenty minutes of a user's: six here on a quiet machine, past ten beside other work
 def test_every_step_of_the_quick_start(tmp_path, subtests):
     AutoDecoForCausalLM.from_base("smollm2-135m").save_pretrained(tmp_path / "demo-run" / "heads")
     module = first_hour()
