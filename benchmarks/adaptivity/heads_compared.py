@@ -13,12 +13,14 @@ import pandas as pd
 from autodeco.evaluation.comparison import compare
 from autodeco.evaluation.frontier import frontier
 from autodeco.evaluation.metrics import problem_metrics
+from autodeco.evaluation.report.document import points
 from autodeco.evaluation.results import read_results
+from autodeco.evaluation.specs import kind_of
 
 
 def main(folders: list[str]) -> None:
     rows = pd.concat([read_results([folder]) for folder in folders], ignore_index=True)
-    kind = rows["strategy"].str.split(":").str[0]
+    kind = rows["strategy"].map(kind_of)
     rows = rows[kind.isin(["default", "static", "autodeco", "mean-shift", "shuffled"])].copy()
     # All as strategies of one model: the base is the same, and so are problems and seeds.
     is_static = kind.isin(["default", "static"])
@@ -42,17 +44,14 @@ def main(folders: list[str]) -> None:
             if other != autodeco and (rows["strategy"] == other).any():
                 found = compare(rows, autodeco, other)
                 print(
-                    f"  less {other:26}{100 * found.difference:+5.1f} ({100 * found.low:+.1f} to "
-                    f"{100 * found.high:+.1f}), p = {found.p_value:.3f}, {found.problems:,} problems; "
-                    f"at {entropy[other]:.2f} nats"
+                    f"  less {other:26} {points(found.difference, found.low, found.high)}, p = {found.p_value:.3f}, "
+                    f"{found.problems:,} problems; at {entropy[other]:.2f} nats"
                 )
         point = above.get(autodeco)
         distance = point.to_curve if point else None
-        if point and distance is not None and distance.low is not None and distance.high is not None:
-            print(
-                f"  above static temperatures   {100 * distance.value:+.1f} ({100 * distance.low:+.1f} to "
-                f"{100 * distance.high:+.1f}) at {point.diversity.value:.2f} nats"
-            )
+        if point and distance is not None and distance.low is not None:
+            above_line = points(distance.value, distance.low, distance.high)
+            print(f"  above static temperatures       {above_line} at {point.diversity.value:.2f} nats")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections import Counter
 from families import Letters
 
 from autodeco.evaluation.results import read_results
+from autodeco.evaluation.specs import kind_of
 from autodeco.statistics import wilson_interval
 
 LIST_OF_LETTERS = r"^\s*\w,\s"
@@ -32,7 +33,7 @@ def main(folder: str) -> None:
             chosen = own[own["listed"] == listed]["correct"]
             low, high = wilson_interval(int(chosen.sum()), len(chosen))
             cells += [f"{len(chosen) / len(own):.0%}", f"{chosen.mean():.0%} ({100 * low:.0f} to {100 * high:.0f})"]
-            right[strategy.split(":")[0], listed] = chosen.sum() / len(own)  # one setting of each kind that is compared
+            right[kind_of(strategy), listed] = chosen.sum() / len(own)  # one setting of each kind that is compared
         ones = (own["answer"] == "1").mean()
         print(f"| {strategy.split(':bank')[0]} | {len(own)} | {' | '.join(cells)} | {ones:.0%} |")
     for listed, name in ((False, "without"), (True, "with")):

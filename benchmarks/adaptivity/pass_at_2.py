@@ -10,6 +10,7 @@ import sys
 import numpy as np
 
 from autodeco.evaluation.metrics import problem_metrics
+from autodeco.evaluation.report.document import points
 from autodeco.evaluation.results import read_results
 
 RESAMPLES = 10_000
@@ -24,10 +25,8 @@ def main(folder: str) -> None:
     for strategy in table.columns:
         difference = (table["autodeco"] - table[strategy]).to_numpy()
         low, high = np.quantile(difference[draws].mean(axis=1), [0.025, 0.975])
-        print(
-            f"{strategy:60}{table[strategy].mean():7.1%}   AutoDeco less it {100 * difference.mean():+5.1f} "
-            f"({100 * low:+.1f} to {100 * high:+.1f})"
-        )
+        difference_of_means = points(difference.mean(), low, high)
+        print(f"{strategy:60}{table[strategy].mean():7.1%}   AutoDeco less it {difference_of_means}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import sys
 import pandas as pd
 
 from autodeco.evaluation.comparison import compare
+from autodeco.evaluation.report.document import points
 from autodeco.evaluation.results import read_results
 
 
@@ -26,8 +27,8 @@ def main(validation: str, test: str) -> None:
     both = pd.concat([*chosen, rows[rows["strategy"] == "autodeco"]], ignore_index=True)
     found = compare(both, "autodeco", "static by validation")
     print(
-        f"{', '.join(found.tasks)}: AutoDeco less it {100 * found.difference:+.1f} ({100 * found.low:+.1f} to "
-        f"{100 * found.high:+.1f}), p = {found.p_value:.2f}, {found.problems:,} problems"
+        f"{', '.join(found.tasks)}: AutoDeco less it {points(found.difference, found.low, found.high)}, "
+        f"p = {found.p_value:.2f}, {found.problems:,} problems"
     )
 
 

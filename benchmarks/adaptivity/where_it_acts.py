@@ -9,7 +9,6 @@ the base's, at T = 1: how much there is to choose.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,9 @@ import numpy as np
 import torch
 
 from autodeco import AutoDecoForCausalLM
+from autodeco.evaluation.trajectories import TeacherForced, read_trajectories, teacher_forced
 from autodeco.serving.load import load_tokenizer
+from autodeco.strategies import heads_choices
 
 OPENING = 3  # tokens
 RESAMPLES = 2_000
@@ -37,30 +38,25 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for path in given.rollouts:
         places: dict[str, list[list[tuple[float, float]]]] = defaultdict(list)  # [rollouts][tokens]
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for row in rows:
+        for own in teacher_forced(model, read_trajectories(path, model, tokenizer)):
             found: dict[str, list[tuple[float, float]]] = defaultdict(list)
-            for place, temperature, entropy in _tokens(model, tokenizer, row):
+            for place, temperature, entropy in _tokens(model, tokenizer, own):
                 found[place].append((temperature, entropy))
                 found["all"].append((temperature, entropy))
             for place, tokens in found.items():
                 places[place].append(tokens)
         for place, tokens_of in sorted(places.items()):
-            print(f"| {rows[0]['task']} | {place} | {_cells(tokens_of)} |")
+            print(f"| {path.parent.name} | {place} | {_cells(tokens_of)} |")
 
 
-def _tokens(model: Any, tokenizer: Any, row: dict[str, Any]) -> Iterator[tuple[str, float, float]]:
+def _tokens(model: AutoDecoForCausalLM, tokenizer: Any, own: TeacherForced) -> Iterator[tuple[str, float, float]]:
     """Place, temperature and the base's entropy of each token of a completion."""
-    prompt, completion = row["prompt_ids"], row["completion_ids"]
-    input_ids = torch.tensor([[*prompt, *completion]])
-    of_completion = slice(len(prompt) - 1, len(prompt) + len(completion) - 1)
-    with torch.inference_mode():
-        temperatures = model(input_ids).temperature.flatten()[of_completion].tolist()
-        with model.disable_heads():
-            logits = model(input_ids).logits[0, of_completion].float()
+    logits = model.compute_logits(own.hidden_states).float()
+    seen = model.decoding_heads.input_of(own.hidden_states, own.summary)
+    temperatures, _ = heads_choices(model.decoding_heads, seen, logits)
     entropies = torch.distributions.Categorical(logits=logits).entropy().tolist()
-    texts = [tokenizer.decode([token]) for token in completion]
-    for at, (text, temperature, entropy) in enumerate(zip(texts, temperatures, entropies, strict=True)):
+    texts = [tokenizer.decode([token]) for token in own.targets.tolist()]
+    for at, (text, temperature, entropy) in enumerate(zip(texts, temperatures.tolist(), entropies, strict=True)):
         place = f"first {OPENING}" if at < OPENING else "digits" if text.strip().isdigit() else "others"
         yield place, temperature, entropy
 

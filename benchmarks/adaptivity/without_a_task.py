@@ -14,7 +14,9 @@ import sys
 import pandas as pd
 
 from autodeco.evaluation.comparison import compare
+from autodeco.evaluation.report.document import points
 from autodeco.evaluation.results import read_results
+from autodeco.evaluation.specs import kind_of
 
 CONTROLS = ("mean-shift", "shuffled", "default", "greedy", "p-less")
 
@@ -23,15 +25,15 @@ def main(task: str, sets: list[str]) -> None:
     for folders in sets:
         for model, rows in _pooled(folders.split("+")).groupby("model"):
             print(f"{folders}, {model}")
-            kinds = {strategy.split(":")[0]: strategy for strategy in rows["strategy"].unique()}
+            kinds = {kind_of(strategy): strategy for strategy in rows["strategy"].unique()}
             has_it = rows["task"] == task
             for own in (rows[~has_it], rows[has_it]):
                 for kind in CONTROLS:
                     if kind in kinds and (own["strategy"] == kinds[kind]).any():
                         found = compare(own, "autodeco", kinds[kind])
                         print(
-                            f"  {', '.join(found.tasks)}: AutoDeco less {kind:10} {100 * found.difference:+.1f} "
-                            f"({100 * found.low:+.1f} to {100 * found.high:+.1f}), p = {found.p_value:.3f}, "
+                            f"  {', '.join(found.tasks)}: AutoDeco less {kind:10} "
+                            f"{points(found.difference, found.low, found.high)}, p = {found.p_value:.3f}, "
                             f"{found.problems:,} problems"
                         )
             for strategy, answers in rows[has_it].groupby("strategy")["answer"]:

@@ -60,6 +60,29 @@ def was_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def training_values(context: typer.Context, recipes: str) -> dict[str, Any]:
+    """Settings of a training command: of ``--recipe``, of ``--config``, of its other options and of ``--set``.
+
+    Each overrules those before it.
+
+    Args:
+        context: of the command.
+        recipes: package whose recipes ``--recipe`` names.
+
+    Raises:
+        ConfigError: no such recipe, a file that cannot be read, or a ``--set`` without ``=``.
+    """
+    from autodeco.training.config import load_recipe, load_yaml
+
+    options = dict(context.params)
+    recipe, config, assignments = (options.pop(name) for name in ("recipe", "config", "set_"))
+    values = load_recipe(recipe, recipes) if recipe else {}
+    if config is not None:
+        values |= load_yaml(config)
+    flags = {name: value for name, value in options.items() if was_given(context, name)}
+    return values | flags | parse_settings(assignments or [])
+
+
 def parse_settings(settings: list[str]) -> dict[str, Any]:
     """Reads ``--set NAME=VALUE`` flags.
 

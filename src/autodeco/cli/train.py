@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from autodeco.cli.options import parse_settings, was_given
+from autodeco.cli.options import training_values
 
 _TRAINING = "What is trained"
 _OPTIMISER = "Optimiser"
@@ -59,19 +59,13 @@ def command(
       autodeco train --config train.yaml --learning-rate 1e-4
       autodeco train --recipe r1-distill-qwen-7b --data rollouts.jsonl --output runs/r1 --report-to tensorboard
     """
-    from autodeco.training import load_recipe, load_yaml, recipe_names, train, training_config
+    from autodeco.training import recipe_names, train, training_config
 
     console = Console()
     if recipe == "list":
         console.print("\n".join(recipe_names()))
         return
-    values: dict[str, Any] = load_recipe(recipe) if recipe else {}
-    if config is not None:
-        values |= load_yaml(config)
-    flags = {name: value for name, value in context.params.items() if was_given(context, name)}
-    for name in ("config", "recipe", "set_"):
-        flags.pop(name, None)
-    values |= flags | parse_settings(set_ or [])
+    values = training_values(context, "autodeco.training")
     settings = training_config(values, str(config) if config else "autodeco train")
     result = train(settings, say=lambda text: console.print(text, highlight=False, markup=False))
     if result.log:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from autodeco.cli.options import parse_settings, was_given
+from autodeco.cli.options import training_values
 
 
 def command(
@@ -42,19 +42,13 @@ def command(
     """
     from autodeco.control.config import control_config
     from autodeco.control.training import train_control
-    from autodeco.training import load_recipe, load_yaml, recipe_names
+    from autodeco.training import recipe_names
 
     console = Console()
     if recipe == "list":
         console.print("\n".join(recipe_names("autodeco.control")))
         return
-    values: dict[str, Any] = load_recipe(recipe, "autodeco.control") if recipe else {}
-    if config is not None:
-        values |= load_yaml(config)
-    flags = {name: value for name, value in context.params.items() if was_given(context, name)}
-    for name in ("config", "recipe", "set_"):
-        flags.pop(name, None)
-    values |= flags | parse_settings(set_ or [])
+    values = training_values(context, "autodeco.control")
     settings = control_config(values, str(config) if config else "autodeco control train")
     result = train_control(settings, say=lambda text: console.print(text, highlight=False, markup=False))
     if steps := [entry for entry in result.log if "temperature_mean" in entry]:

@@ -109,7 +109,7 @@ def _overview(measured: accuracy.Measured, frame: pd.DataFrame) -> Section:
 
 def _one_answer_notes(frame: pd.DataFrame) -> list[str]:
     """Tasks that are mostly solved by one and the same answer: there a gain need not be a gain in solving."""
-    solved = frame[(frame["correct"] == True) & frame["answer"].notna()]  # noqa: E712  three-valued column
+    solved = frame[frame["correct"].fillna(False) & frame["answer"].notna()]
     notes = []
     for task, answers in solved.groupby(["task", "problem"])["answer"].first().groupby(level="task"):
         shares = answers.value_counts(normalize=True)
