@@ -132,6 +132,45 @@ def test_options_change_the_loss_the_way_they_say(objective):
         assert masked.loss == 0 < unmasked.loss
 
 
+def test_the_quadratic_rule_is_briers_score_of_all_tokens():
+    heads, hidden, weight, labels = make_case(torch.float64)
+    valid = labels[:, 1:] != -100
+    found = eager.released(heads, hidden, weight, labels, scoring_rule="quadratic")
+    q = ((hidden[:, :-1] @ weight.T)[valid] / found.temperature.unsqueeze(-1)).softmax(-1)
+    missed = (q - torch.nn.functional.one_hot(labels[:, 1:][valid], 40)).square().sum(-1)
+    torch.testing.assert_close(found.temperature_loss, ((missed - 1) / 2).mean())
+    logarithmic = eager.released(heads, hidden, weight, labels)
+    assert found.top_p_loss == logarithmic.top_p_loss  # DFT-weighted as before
+
+
+@pytest.mark.parametrize(
+    ("options", "best"),
+    [
+        ({"scoring_rule": "quadratic"}, 1.0),
+        ({"dynamic_fine_tuning": False}, 1.0),
+        ({"dynamic_fine_tuning": True}, 0.5),
+    ],
+)
+@pytest.mark.parametrize("spread", [1.0, 4.0])
+def test_on_the_bases_own_text_proper_rules_ask_for_its_temperature_and_dft_for_a_half(options, best, spread):
+    vocab_size = 7
+    heads = DecodingHeads(AutoDecoConfig(hidden_size=12, mlp_hidden_size=16)).double()
+    with torch.no_grad():
+        heads.temp_head.mlp[2].weight.zero_()
+        heads.temp_head.mlp[2].bias.fill_(math.log(best / (2 - best)))  # T = 2 sigmoid(.)
+    state, weight = torch.randn(12, dtype=torch.float64), spread * torch.randn(vocab_size, 12, dtype=torch.float64)
+    output = eager.released(
+        heads,
+        state.expand(vocab_size, 2, 12),
+        weight,
+        torch.stack([torch.full((vocab_size,), -100), torch.arange(vocab_size)], dim=1),
+        row_weights=vocab_size * (weight @ state).softmax(-1),  # every outcome once, by its probability
+        **options,
+    )
+    (slope,) = torch.autograd.grad(output.temperature_loss, heads.temp_head.mlp[2].bias)
+    assert slope.abs() < 1e-12
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 @pytest.mark.parametrize("temperature_bias", [-1e4, 0.0, 1e4])
 @pytest.mark.parametrize("top_p_bias", [-1e4, 1e4])

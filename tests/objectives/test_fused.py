@@ -72,7 +72,7 @@ ROWS = {
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10**6),
-    objective=st.sampled_from(["released", "end_to_end"]),
+    objective=st.sampled_from([("released", {}), ("released", {"scoring_rule": "quadratic"}), ("end_to_end", {})]),
     vocab_size=st.sampled_from([1, 2, 7, 64, 65, 300, 1100, 9000, 50_000]),
     kind=st.sampled_from(sorted(ROWS)),
     temperatures=st.tuples(st.floats(0.0101, 2.0), st.floats(0.0101, 2.0)),
@@ -98,6 +98,7 @@ def test_losses_and_both_derivatives_are_those_of_eager_at_every_position(
     importance_ratio_cap,
 ):
     torch.manual_seed(seed)
+    objective, own_options = objective
     count = 6
     logits = ROWS[kind](count, vocab_size)
     temperature = torch.linspace(*temperatures, count)
@@ -123,6 +124,7 @@ def test_losses_and_both_derivatives_are_those_of_eager_at_every_position(
             dynamic_fine_tuning=weighted,
             soft_nucleus=soft_nucleus,
             importance_ratio_cap=importance_ratio_cap,
+            **own_options,
         )
         output.loss.backward()
         outputs.append(output)

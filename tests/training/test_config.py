@@ -23,6 +23,7 @@ def test_the_papers_settings_are_the_defaults():
         ({"soft_nucleus": "open"}, "soft_nucleus: found 'open'; input should be 'inclusive' or 'exclusive'"),
         ({"easy_token_masking": 1.5}, "easy_token_masking: found 1.5"),
         ({"temperature_head": False, "top_p_head": False}, "nothing to train"),
+        ({"scoring_rule": "quadratic"}, "scoring_rule quadratic is one of the temperature part, which only"),
     ],
 )
 def test_bad_settings_are_named_with_their_source(values, message):

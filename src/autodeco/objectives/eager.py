@@ -26,6 +26,7 @@ SOFT_TOP_P_DECAY = 30.0  # α
 EPSILON = 1e-9
 
 SoftNucleus = Literal["inclusive", "exclusive"]
+ScoringRule = Literal["logarithmic", "quadratic"]
 LMHead = Tensor | Callable[[Tensor], Tensor]
 
 
@@ -67,6 +68,7 @@ def released(
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
     soft_nucleus: SoftNucleus = "inclusive",
+    scoring_rule: ScoringRule = "logarithmic",
 ) -> ObjectiveOutput:
     """The objective of the authors' released code: ``temperature_loss + top_p_loss``.
 
@@ -93,6 +95,9 @@ def released(
         soft_nucleus: whether the cumulative sum that decays a token includes the token (``"inclusive"``, the paper's)
             or ends before it (``"exclusive"``, the rule of hard top-p); see
             :func:`autodeco.distribution.soft_nucleus_log_weights`.
+        scoring_rule: of the temperature part. ``"quadratic"`` (not the authors') takes ``½ Σ_v q_v² - q_y``, ``q =
+            softmax(l / T)``, in place of ``-log q_y``: Brier's score, halved and less a constant. It sees all of ``q``,
+            is bounded, and is not DFT-weighted, as the slope of ``-q_y`` has the factor ``q_y`` in it.
 
     Returns:
         Losses in nats a token; gradients reach ``heads.parameters()`` and, where they require one, the hidden states.
@@ -102,8 +107,10 @@ def released(
     )
     log_probability = at_targets(predictions.scaled_logits.log_softmax(-1), predictions.targets)
     kept = (~predictions.dropped).to(log_probability.dtype)
-    weight = predictions.weight(log_probability, dynamic_fine_tuning, importance_ratio_cap)
-    temperature_losses = -log_probability * weight * kept
+    is_quadratic = scoring_rule == "quadratic"
+    weight = predictions.weight(log_probability, dynamic_fine_tuning and not is_quadratic, importance_ratio_cap)
+    scores = _quadratic_scores(predictions.scaled_logits, predictions.targets) if is_quadratic else -log_probability
+    temperature_losses = scores * weight * kept
     temperature_loss = temperature_losses.sum() / kept.sum().clamp(min=1)
 
     log_probability = _soft_top_p_log_probability(predictions, decay, soft_nucleus)
@@ -190,6 +197,12 @@ def _soft_top_p_log_probability(predictions: _Predictions, decay: float, soft_nu
     log_weights = distribution.soft_nucleus_log_weights(probabilities, top_p, decay, exclusive=exclusive)
     normaliser = (probabilities * log_weights.exp()).sum(-1) + EPSILON
     return at_targets(log_probabilities + log_weights, predictions.targets) - normaliser.log()
+
+
+def _quadratic_scores(logits: Tensor, targets: Tensor) -> Tensor:
+    """``½ Σ_v q_v² - q_y``, ``[N]``, of ``q = softmax(logits)``."""
+    probabilities = logits.softmax(-1)
+    return probabilities.square().sum(-1) / 2 - at_targets(probabilities, targets)
 
 
 def at_targets(values: Tensor, targets: Tensor) -> Tensor:

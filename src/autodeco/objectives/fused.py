@@ -16,7 +16,15 @@ from torch import Tensor
 
 from autodeco.heads import DecodingHeads
 from autodeco.objectives.chunks import chunk_size
-from autodeco.objectives.eager import EASY_TOKEN_MASKING, EPSILON, IGNORED, SOFT_TOP_P_DECAY, LMHead, SoftNucleus
+from autodeco.objectives.eager import (
+    EASY_TOKEN_MASKING,
+    EPSILON,
+    IGNORED,
+    SOFT_TOP_P_DECAY,
+    LMHead,
+    ScoringRule,
+    SoftNucleus,
+)
 from autodeco.objectives.head_gradients import with_head_gradients
 from autodeco.objectives.output import ObjectiveOutput
 from autodeco.objectives.positions import HiddenStates, Positions
@@ -39,10 +47,17 @@ def released(
     dynamic_fine_tuning: bool = True,
     decay: float = SOFT_TOP_P_DECAY,
     soft_nucleus: SoftNucleus = "inclusive",
+    scoring_rule: ScoringRule = "logarithmic",
 ) -> ObjectiveOutput:
     """Same as :func:`autodeco.objectives.eager.released`, in chunks and with closed-form gradients."""
     settings = _Settings(
-        True, importance_ratio_cap, easy_token_masking, dynamic_fine_tuning, decay, soft_nucleus == "exclusive"
+        True,
+        importance_ratio_cap,
+        easy_token_masking,
+        dynamic_fine_tuning,
+        decay,
+        soft_nucleus == "exclusive",
+        scoring_rule == "quadratic",
     )
     return _objective(settings, heads, hidden_states, lm_head_weight, labels, easy_token_draws, row_weights, prompts)
 
@@ -77,6 +92,7 @@ class _Settings:
     dynamic_fine_tuning: bool
     decay: float
     exclusive: bool  # the soft nucleus's cumulative sum ends before the token
+    quadratic: bool = False  # the temperature part's scoring rule
 
 
 class _Given(NamedTuple):
@@ -187,23 +203,30 @@ def _chunk(
     kept = ~(rows.easy & (given.draws < settings.easy_token_masking))
     top_p = heads.top_p(seen, temperature, rows.statistics)
     weight = given.weights * rows.base_log_probability.exp() if settings.dynamic_fine_tuning else given.weights
-    temperature_sum, nucleus_sum = _sums(settings, rows, top_p, weight, kept)
+    temperature_weight = given.weights if settings.quadratic else weight
+    temperature_sum, nucleus_sum = _sums(settings, rows, top_p, weight, temperature_weight * kept)
     none = temperature.new_zeros(len(temperature), 0)
     base_statistics = none if base_statistics is None else base_statistics
     statistics = none if rows.statistics is None else rows.statistics
     return Positions(temperature, top_p, base_statistics, statistics, rows.easy, kept, temperature_sum, nucleus_sum)
 
 
-def _sums(settings: _Settings, rows: ChunkRows, top_p: Tensor, weight: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss, ∂/∂T and ∂/∂P ``[n, 3]`` of both sums."""
-    kept_weight = weight * kept
+def _sums(
+    settings: _Settings, rows: ChunkRows, top_p: Tensor, weight: Tensor, kept_weight: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Loss, ∂/∂T and ∂/∂P ``[n, 3]`` of both sums; ``kept_weight`` is that of the sum that easy-token masking thins."""
     zeros = torch.zeros_like(weight)
     if not settings.separate_temperature_loss:
         terms = rows.soft_nucleus(top_p, kept_weight != 0, settings.decay, EPSILON, settings.exclusive)
         own_weight = kept_weight * _ratio(settings, rows, terms.log_probability)
         return torch.stack([zeros] * 3, 1), -torch.stack(list(terms), 1) * own_weight.unsqueeze(1)
     own_weight = kept_weight * _ratio(settings, rows, rows.log_probability)
-    temperature_sum = [-rows.log_probability * own_weight, -rows.by_temperature * own_weight, zeros]
+    score, by_temperature = -rows.log_probability, -rows.by_temperature
+    if settings.quadratic:
+        target_p, (collision, collision_by_temperature) = rows.log_probability.exp(), rows.collision()
+        score = collision / 2 - target_p
+        by_temperature = collision_by_temperature / 2 - target_p * rows.by_temperature
+    temperature_sum = [score * own_weight, by_temperature * own_weight, zeros]
     terms = rows.soft_nucleus(top_p, weight != 0, settings.decay, EPSILON, settings.exclusive)
     # -log(p̃ + ε), as released: its slope is p̃ / (p̃ + ε) times that of -log p̃.
     weight = weight * _ratio(settings, rows, terms.log_probability)

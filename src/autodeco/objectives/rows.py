@@ -35,6 +35,10 @@ class ChunkRows(Protocol):
         """``log p̃_y`` with its derivatives; zeros where ``wanted`` ``[n]`` is false."""
         ...
 
+    def collision(self) -> tuple[Tensor, Tensor]:
+        """``Σ_v q_v²`` and its derivative by temperature, ``[n]`` float64, of ``q`` at the row's temperature."""
+        ...
+
 
 def chunk_rows(
     logits: Tensor, temperature: Tensor, targets: Tensor, *, statistics: bool, buffer: Tensor | None = None
@@ -90,6 +94,15 @@ class _KernelRows:
         )
         return SoftNucleusTerms(*terms.unbind(-1))
 
+    def collision(self) -> tuple[Tensor, Tensor]:
+        normaliser, weighted, squares, largest = self._rows.sums.unbind(-1)
+        # The one sum that the kernels do not take: of e^2x x, x relative to the largest.
+        distance = (self._rows.scaled - largest.to(self._rows.scaled.dtype).unsqueeze(-1)).clamp_(min=_SMALLEST_LOG)
+        weighted_squares = (distance * (2 * distance).exp_()).sum(-1, dtype=torch.float64)
+        return _collision(
+            squares / normaliser**2, weighted_squares / normaliser**2, weighted / normaliser, self._rows.temperature
+        )
+
 
 class _TorchRows:
     """By PyTorch's operations, on any device."""
@@ -123,3 +136,15 @@ class _TorchRows:
         )
         zeros = found.log_probability.new_zeros(3, len(wanted))
         return SoftNucleusTerms(*(row.index_copy(0, chosen, values) for row, values in zip(zeros, found, strict=True)))
+
+    def collision(self) -> tuple[Tensor, Tensor]:
+        rows = self._rows
+        squares = rows.probabilities.square()
+        weighted_squares = (squares * rows.logits).sum(-1, dtype=torch.float64) / rows.temperature
+        return _collision(squares.sum(-1, dtype=torch.float64), weighted_squares, rows.mean_scaled, rows.temperature)
+
+
+def _collision(value: Tensor, weighted: Tensor, mean: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    """``Σ q²`` and its derivative by T, from ``Σ q² s`` and ``Σ q s``, ``s = l / T``. All ``[n]`` float64."""
+    # dq/dT = -q (s - Σ q s) / T
+    return value, -2 * (weighted - mean * value) / temperature.double()

@@ -56,6 +56,9 @@ class TrainingConfig(BaseModel):
     soft_nucleus: Literal["inclusive", "exclusive"] = Field(
         "inclusive", description="whether its cumulative sum includes the token; exclusive: hard top-p's rule"
     )
+    scoring_rule: Literal["logarithmic", "quadratic"] = Field(
+        "logarithmic", description="of the temperature part of released: cross-entropy, or Brier's score"
+    )
 
     max_steps: int = Field(400, ge=1, description="optimiser steps")
     learning_rate: float = Field(5e-6, gt=0, le=1, description="peak learning rate of AdamW")
@@ -88,6 +91,15 @@ class TrainingConfig(BaseModel):
     def _needs_a_head(self) -> TrainingConfig:
         if not (self.temperature_head or self.top_p_head):
             raise ValueError("temperature_head and top_p_head are both false: there is nothing to train")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_temperature_part(self) -> TrainingConfig:
+        if self.scoring_rule != "logarithmic" and self.objective != "released":
+            raise ValueError(
+                f"scoring_rule {self.scoring_rule} is one of the temperature part, which only objective released has, "
+                f"not {self.objective}"
+            )
         return self
 
 

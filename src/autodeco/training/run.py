@@ -200,8 +200,10 @@ def trainer_arguments(
     config: TrainingConfig, model: AutoDecoForCausalLM, data: TokenizedData, *, progress: bool, has_eval: bool
 ) -> dict[str, Any]:
     """Arguments of :class:`AutoDecoTrainer` that settings and data decide; all but the data sets and the collator."""
+    own = {"scoring_rule": config.scoring_rule} if config.objective == "released" else {}
     objective = functools.partial(
         getattr(objectives.fused, config.objective),
+        **own,
         easy_token_masking=config.easy_token_masking,
         dynamic_fine_tuning=config.dynamic_fine_tuning,
         importance_ratio_cap=config.importance_ratio_cap,
