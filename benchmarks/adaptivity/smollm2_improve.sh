@@ -23,9 +23,11 @@ train() { # name, data, settings of autodeco train
 # Plain cross-entropy on right trajectories, and what may be changed about it.
 train plain "$runs/train.jsonl"
 train plain-features "$runs/train.jsonl" --set temperature_features=true
-# Expert iteration: sample with the last round's heads, verify, train those heads further. One round: 1 2 makes two.
+# Brier's score of the whole distribution instead of the target's log-probability, for the temperature head.
+train quadratic "$runs/train.jsonl" --objective released --set scoring_rule=quadratic
+# Expert iteration: sample with the last round's heads, verify, train those heads further.
 last=plain-features
-for round in 1; do
+for round in 1 2; do
   for family in Sums LongSums Letters; do
     $engine rollout --model "$runs/heads/$last" --task "$families:$family" --problems 120 --samples 10 --engine vllm \
       --max-new-tokens 64 --dtype float32 --seed "1$round" --most-per-problem 6 --output "$runs/round-$round/$family"

@@ -141,6 +141,8 @@ def test_the_quadratic_rule_is_briers_score_of_all_tokens():
     torch.testing.assert_close(found.temperature_loss, ((missed - 1) / 2).mean())
     logarithmic = eager.released(heads, hidden, weight, labels)
     assert found.top_p_loss == logarithmic.top_p_loss  # DFT-weighted as before
+    by_top_p_loss = torch.autograd.grad(found.top_p_loss, list(heads.temp_head.parameters()), allow_unused=True)
+    assert all(gradient is None for gradient in by_top_p_loss)
 
 
 @pytest.mark.parametrize(

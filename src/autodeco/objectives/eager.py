@@ -9,7 +9,7 @@ not the words.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -97,7 +97,8 @@ def released(
             :func:`autodeco.distribution.soft_nucleus_log_weights`.
         scoring_rule: of the temperature part. ``"quadratic"`` (not the authors') takes ``½ Σ_v q_v² - q_y``, ``q =
             softmax(l / T)``, in place of ``-log q_y``: Brier's score, halved and less a constant. It sees all of ``q``,
-            is bounded, and is not DFT-weighted, as the slope of ``-q_y`` has the factor ``q_y`` in it.
+            is bounded, and is not DFT-weighted, as the slope of ``-q_y`` has the factor ``q_y`` in it; ``T`` is then
+            taught by this part alone.
 
     Returns:
         Losses in nats a token; gradients reach ``heads.parameters()`` and, where they require one, the hidden states.
@@ -113,6 +114,8 @@ def released(
     temperature_losses = scores * weight * kept
     temperature_loss = temperature_losses.sum() / kept.sum().clamp(min=1)
 
+    if is_quadratic:  # T is taught by its own part alone: cross-entropy would teach it, too
+        predictions = replace(predictions, scaled_logits=predictions.scaled_logits.detach())
     log_probability = _soft_top_p_log_probability(predictions, decay, soft_nucleus)
     weight = predictions.weight(log_probability, dynamic_fine_tuning, importance_ratio_cap)
     top_p_losses = -(log_probability.exp() + EPSILON).log() * weight

@@ -232,7 +232,8 @@ def _sums(
     weight = weight * _ratio(settings, rows, terms.log_probability)
     soft_p = terms.log_probability.exp()
     scale = weight * soft_p / (soft_p + EPSILON)
-    nucleus_sum = [-(soft_p + EPSILON).log() * weight, -terms.by_temperature * scale, -terms.by_top_p * scale]
+    by_temperature = zeros if settings.quadratic else -terms.by_temperature * scale
+    nucleus_sum = [-(soft_p + EPSILON).log() * weight, by_temperature, -terms.by_top_p * scale]
     return torch.stack(temperature_sum, 1), torch.stack(nucleus_sum, 1)
 
 
