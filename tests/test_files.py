@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,36 @@ def test_append_takes_back_what_a_full_disk_cut_off(tmp_path, monkeypatch):
     with pytest.raises(RunFolderError, match="disk is full"):
         append_jsonl(path, [{"n": 2}, {"n": 3}])
     assert _rows(path) == [{"n": 1}]
+
+
+def test_append_takes_back_what_a_full_disk_lets_through_in_part(tmp_path):
+    """In a process of its own, whose files may not grow over 400 bytes: a write goes through in part, the next not."""
+    program = """
+import errno, resource, signal, sys
+from autodeco.files import append_jsonl
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+append_jsonl(sys.argv[1], [{"n": 1}])
+resource.setrlimit(resource.RLIMIT_FSIZE, (400, resource.RLIM_INFINITY))
+try:
+    append_jsonl(sys.argv[1], [{"n": "x" * 1000}])
+except OSError as error:
+    assert error.errno == errno.EFBIG
+else:
+    raise SystemExit("it was written whole")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+"""
+    path = tmp_path / "rows.jsonl"
+    subprocess.run([sys.executable, "-c", program, path], check=True)
+    assert path.read_text() == '{"n":1}\n'
+
+
+def test_a_growing_files_last_line_is_left_out_until_it_has_an_end(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": 1}\n{"a": 2}')
+    assert list(read_jsonl(path, growing=True)) == [(1, {"a": 1})]
+    path.write_text('{"a": 1}\n{"a": \n{"a": 3}\n')
+    with pytest.raises(DataError, match="line 2"):
+        list(read_jsonl(path, growing=True))
 
 
 def test_append_refuses_nan_and_writes_nothing(tmp_path):

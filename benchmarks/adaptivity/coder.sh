@@ -37,8 +37,8 @@ for family in LongerSums Products Letters; do  # for the diagnosis alone
     --max-new-tokens 64 --dtype bfloat16 --seed 1 --engine vllm --output "$runs/validation/$family"
 done
 cat "$runs"/validation/*/right.jsonl >"$runs/validation.jsonl"
-for name in released end_to_end; do
-  $autodeco diagnose "$runs/heads/$name" --data "$runs/validation.jsonl" --dtype bfloat16 --output "$runs/diagnosis/$name"
-done
+$autodeco diagnose "$runs/heads/end_to_end" --data "$runs/validation.jsonl" --dtype bfloat16 --output "$runs/diagnosis/end_to_end"
+$autodeco diagnose "$runs/heads/released" --data "$runs/validation.jsonl" --dtype bfloat16 --output "$runs/eval"
+$autodeco report "$runs/eval" --training "$runs/heads/released"
 ${PYTHON:-.venv/bin/python} benchmarks/adaptivity/where_it_acts.py "$runs/heads/released" "$runs"/validation/*/right.jsonl \
   --dtype bfloat16 >"$runs/where_it_acts.md"

@@ -42,8 +42,9 @@ train published-rate-released --objective released --learning-rate 5e-6 --max-st
 $engine eval benchmarks/adaptivity/smollm2.yaml  # --samples 4 goes on with two more of each strategy
 $engine eval benchmarks/adaptivity/smollm2_end_to_end.yaml
 
-for name in released end-to-end cross-entropy; do
+for name in end-to-end cross-entropy; do
   $autodeco diagnose "$runs/heads/$name" --data "$runs/validation.jsonl" --dtype float32 --output "$runs/diagnosis/$name"
 done
-$autodeco report "$runs/eval"
-$autodeco report "$runs/eval-end-to-end"
+$autodeco diagnose "$runs/heads/released" --data "$runs/validation.jsonl" --dtype float32 --output "$runs/eval"
+$autodeco report "$runs/eval" --training "$runs/heads/released" --training "$runs/heads/published-rate-released"
+$autodeco report "$runs/eval-end-to-end" --training "$runs/heads/end-to-end"

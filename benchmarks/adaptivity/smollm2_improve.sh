@@ -22,6 +22,7 @@ train() { # name, data, settings of autodeco train
 
 # Plain cross-entropy on right trajectories, and what may be changed about it.
 train plain "$runs/train.jsonl"
+train plain-exclusive "$runs/train.jsonl" --set soft_nucleus=exclusive
 train plain-features "$runs/train.jsonl" --set temperature_features=true
 # Brier's score of the whole distribution instead of the target's log-probability, for the temperature head.
 train quadratic "$runs/train.jsonl" --objective released --set scoring_rule=quadratic

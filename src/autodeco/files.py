@@ -73,19 +73,25 @@ def append_jsonl(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
         ValueError: a row holds NaN or infinity, which JSON does not have.
     """
     lines = [json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n" for row in rows]
-    with disk_errors_named(Path(path)), Path(path).open("ab") as file:
+    content = memoryview("".join(lines).encode())
+    # Unbuffered: what a buffer could not write it would write once more on closing, after the file was cut back.
+    with disk_errors_named(Path(path)), Path(path).open("ab", buffering=0) as file:
         before = file.tell()
         try:
-            file.write("".join(lines).encode())
-            file.flush()
+            while content:
+                content = content[file.write(content) :]
             os.fsync(file.fileno())
         except OSError:
             os.truncate(path, before)
             raise
 
 
-def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_jsonl(path: str | Path, *, growing: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields ``(line number from 1, row)``; empty lines are skipped.
+
+    Args:
+        path: the file.
+        growing: another process may be writing it, or was killed at that: a last line without an end is left out.
 
     Raises:
         DataError: the file is missing, or a line is not a JSON object in UTF-8; names the file and the line.
@@ -95,7 +101,7 @@ def read_jsonl(path: str | Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise DataError(f"{path}: no such file; a JSONL file with one JSON object a line is needed.")
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            if line.strip():
+            if line.strip() and (line.endswith(b"\n") or not growing):
                 yield number, _parse_line(line, f"{path}, line {number}")
 
 

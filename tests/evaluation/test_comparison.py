@@ -122,7 +122,7 @@ def test_power_note_says_never_where_problems_differ_too_much():
     assert note.problems_for_target == math.ceil((2.093 / 0.03) ** 2 * right.shape[0] / 19)
 
 
-@pytest.mark.parametrize(("samples", "said"), [(1, "1 sample of each, which"), (2, "1.5 samples of each, which")])
+@pytest.mark.parametrize(("samples", "said"), [(1, "1 sample of each, which"), (2, "2 and 1 samples of each, which")])
 def test_one_sample_cannot_tell_what_more_would_do(samples, said):
     rows = simulated({"autodeco": 0.6}, problems=30, samples=samples)
     rows += simulated({"default": 0.4, "greedy": 0.4}, problems=30, samples=1)
@@ -157,6 +157,14 @@ def test_compare_weighs_tasks_alike():
     alone = [compare(frame(rows), "autodeco", "default", [task]).difference for task in ("large", "small")]
     assert both.tasks == ("large", "small")
     assert both.difference == pytest.approx(sum(alone) / 2)
+
+
+def test_a_task_with_a_single_problem_in_common_does_not_hide_the_others():
+    rows = simulated({"autodeco": 0.6, "default": 0.4}, problems=20, samples=2)
+    rows += simulated({"autodeco": 0.6, "default": 0.4}, problems=1, samples=2, tasks=("small",))
+    assert compare(frame(rows), "autodeco", "default").tasks == ("sums",)
+    with pytest.raises(DataError, match="1 verified problems in common on small"):
+        compare(frame(rows), "autodeco", "default", ["small"])
 
 
 def test_greedy_has_no_noise_of_its_own():

@@ -16,6 +16,7 @@ from autodeco.evaluation.metrics import (
     sizes_of_k,
     summarise,
 )
+from autodeco.statistics import wilson_interval
 
 from .rows import frame, row, simulated
 
@@ -137,6 +138,29 @@ def test_k_doubles_up_to_the_number_of_samples():
     assert sizes_of_k(1) == [1]
     assert sizes_of_k(16) == [1, 2, 4, 8, 16]
     assert sizes_of_k(20) == [1, 2, 4, 8, 16]
+
+
+def test_a_problem_without_an_answer_loses_its_vote_unless_nobody_votes():
+    answered = [row(problem="p0", sample=0), row(problem="p1", sample=0, correct=False, answer=None)]
+    programs = [row(task="programs", answer=None), row(task="programs", problem="p1", answer=None)]
+    majority = problem_metrics(frame(answered + programs))["majority"]
+    assert majority["sums"].tolist() == [1, 0]
+    assert majority["programs"].isna().all()
+
+
+def test_lists_in_details_are_pooled_over_a_tasks_problems():
+    one = row(problem="p0", details='{"instruction": [false]}')
+    three = row(problem="p1", details='{"instruction": [true, true, false]}')
+    table = problem_metrics(frame([one, three]))
+    assert table["details/instruction"].mean() == pytest.approx(2 / 4)
+    assert not [name for name in table.columns if name.startswith("length")]
+
+
+@pytest.mark.parametrize("correct", [True, False])
+def test_an_interval_has_a_width_where_all_problems_are_alike(correct):
+    table = problem_metrics(frame([row(problem=f"p{number}", correct=correct) for number in range(5)]))
+    found = summarise(table, "default", ["sums"]).metrics["pass@1"]
+    assert (found.low, found.high) == wilson_interval(5 * correct, 5)
 
 
 def test_summary_weighs_tasks_alike():

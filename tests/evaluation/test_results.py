@@ -54,12 +54,26 @@ def test_a_killed_run_goes_on_without_loss_or_doubles(tmp_path):
     ResultsWriter(tmp_path).append(rows(3))
     path = tmp_path / RUNNING_FILE
     path.write_bytes(path.read_bytes()[:-20])  # killed within the third line
-    with pytest.raises(DataError, match=r"line 3.*cut off"):
-        read_results(tmp_path)
+    assert read_results(tmp_path)["sample"].tolist() == [0, 1]  # also while it is being written
     again = ResultsWriter(tmp_path)
     assert again.finished == {SampleKey("tiny", "sums", "default", "p0", sample) for sample in (0, 1)}
     again.append(rows(3)[2:])
     assert read_results(tmp_path)["sample"].tolist() == [0, 1, 2]
+
+
+def test_a_run_of_which_only_the_consolidated_file_was_kept_goes_on(tmp_path):
+    writer = ResultsWriter(tmp_path)
+    writer.append(rows(3))
+    writer.consolidate()
+    before = read_results(tmp_path)
+    (tmp_path / RUNNING_FILE).unlink()
+    again = ResultsWriter(tmp_path)
+    assert len(again.finished) == 3
+    again.append([row(sample=7)])
+    again.consolidate()
+    found = read_results(tmp_path / RESULTS_FILE)
+    assert found["sample"].tolist() == [0, 1, 2, 7]
+    pd.testing.assert_frame_equal(found.iloc[:3], before)
 
 
 def test_a_sample_twice_is_refused_before_it_is_written(tmp_path):

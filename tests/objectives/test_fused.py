@@ -1,6 +1,7 @@
 """The fused objectives are the eager ones: same losses, same gradients, over shapes and ranges."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -145,6 +146,31 @@ def test_losses_and_both_derivatives_are_those_of_eager_at_every_position(
     by_temperature, by_top_p = ((found - wanted).abs()[valid] for wanted, found in zip(*gradients, strict=True))
     assert (by_temperature <= (largest * 1e-5 * terms + relative * gradients[0][0].abs() + 1e-6)[valid]).all()
     assert (by_top_p <= largest * 1e-5 * 30 + relative * gradients[0][1].abs()[valid]).all()
+
+
+@pytest.mark.parametrize("scoring_rule", ["logarithmic", "quadratic"])
+@pytest.mark.parametrize("forbidden", [-math.inf, torch.finfo(torch.float32).min])
+def test_forbidden_tokens_count_for_nothing(backend, scoring_rule, forbidden):
+    torch.manual_seed(0)
+    count, vocab_size = 6, 300
+    logits = torch.randn(count, vocab_size) * 3
+    is_forbidden = torch.rand(count, vocab_size) < 0.3
+    targets = logits.masked_fill(is_forbidden, -math.inf).argsort(-1)[:, -7]
+    labels = torch.cat([torch.tensor([0]), targets]).unsqueeze(0)
+    indices = torch.arange(count + 1.0).view(1, -1, 1)
+    found = []
+    # Eager is given so small a logit that its probability is 0, as its gradient of one that is infinite is NaN.
+    for module, dtype, smallest in ((eager, torch.float64, -1e5), (fused, torch.float32, forbidden)):
+        own = logits.masked_fill(is_forbidden, smallest).to(dtype)
+        heads = PositionHeads(
+            torch.full((count,), 0.7, dtype=dtype), torch.full((count,), 0.9, dtype=dtype), vocab_size
+        )
+        lm_head = lambda hidden, own=own: own[hidden.squeeze(-1).long()]  # noqa: E731
+        output = module.released(heads, indices, lm_head, labels, scoring_rule=scoring_rule)
+        output.loss.backward()
+        found.append([output.loss.detach(), heads.temperatures.grad, heads.top_ps.grad])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other.double(), one.double(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("soft_nucleus", ["inclusive", "exclusive"])

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from autodeco.rollouts import keep
+import pytest
+
+from autodeco.errors import DataError
+from autodeco.rollouts import keep, write_kept
 
 
 def _row(problem="a", text="x", correct=True, finish="stop"):
@@ -19,7 +22,7 @@ def test_right_finished_different_rows_are_kept():
     ]
     kept = keep(rows)
     assert kept.rows == [rows[0], rows[4], rows[5]]
-    assert kept.dropped == {"error": 0, "wrong": 1, "unfinished": 1, "duplicate": 1, "over_cap": 0}
+    assert kept.dropped == {"error": 0, "wrong": 1, "unfinished": 1, "too_long": 0, "duplicate": 1, "over_cap": 0}
 
 
 def test_rows_that_could_not_be_verified_are_dropped_as_errors():
@@ -33,6 +36,14 @@ def test_a_cap_is_per_problem():
     kept = keep(rows, most_per_problem=2)
     assert [row["id"] for row in kept.rows] == ["a", "a", "b", "b"]
     assert kept.dropped["over_cap"] == 6
+
+
+def test_long_ones_can_be_left_out(tmp_path):
+    rows = [_row() | {"completion_ids": [1] * 3}, _row(text="y") | {"completion_ids": [1] * 4}]
+    kept = keep(rows, most_tokens=3)
+    assert (kept.rows, kept.dropped["too_long"]) == (rows[:1], 1)
+    with pytest.raises(DataError, match=r"can be trained on \(2 too long\)"):
+        write_kept(rows, tmp_path / "right.jsonl", most_tokens=2)
 
 
 def test_wrong_ones_can_be_kept():

@@ -111,6 +111,8 @@ def test_other_settings_are_refused_and_named(sampler, path):
         )
     with pytest.raises(RunFolderError, match="model is"):
         rollout(Letters(), sampler, path, SETTINGS, model_name="another")
+    with pytest.raises(RunFolderError, match="weights is None there and 'retrained' here"):
+        rollout(Letters(), sampler, path, SETTINGS, model_name="tiny", model_state={"weights": "retrained"})
     assert len(_rows(path)) == 12
 
 

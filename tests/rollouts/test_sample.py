@@ -7,6 +7,7 @@ from autodeco import AutoDecoForCausalLM
 from autodeco.errors import ConfigError
 from autodeco.rollouts.sample import TransformersSampler, batch_seed, plan
 from autodeco.rollouts.sampler import Sampling
+from autodeco.strategies import save_bank
 from tests.conftest import byte_tokenizer, tiny_autodeco, tiny_llama
 
 PROMPTS = [[{"role": "user", "content": text}] for text in ("a", "a longer one", "mid")]
@@ -35,6 +36,22 @@ def sample(model, tokenizer, prompts, done=frozenset(), on_progress=None, **sett
     sampler = TransformersSampler(model, tokenizer)
     for batch in sampler.draw(prompts, Sampling(**settings), done=done, on_progress=on_progress):
         yield from batch
+
+
+def test_shuffled_deals_a_batch_the_same_whatever_was_drawn_before(tokenizer, tmp_path):
+    save_bank(tmp_path / "bank.safetensors", torch.linspace(0.3, 1.5, 50), torch.ones(50))
+    model = tiny_autodeco(vocab_size=len(tokenizer))
+    settings = {"samples_per_prompt": 2, "batch_size": 2, "max_new_tokens": 6, "seed": 0, "trace": True}
+    settings |= {"strategy": f"shuffled:bank={tmp_path / 'bank.safetensors'},seed=0"}
+
+    def temperatures(done):
+        drawn = list(sample(model, tokenizer, PROMPTS, done, **settings))
+        return dict(zip(_keys(drawn), [one.temperature for one in drawn], strict=True))
+
+    whole = temperatures(frozenset())
+    longest = {key for key in whole if key[0] == 1}  # its batch comes first
+    assert temperatures(longest) == {key: value for key, value in whole.items() if key not in longest}
+    assert len({tuple(values) for values in whole.values()}) == len(whole) == 6
 
 
 def _keys(samples):

@@ -59,7 +59,7 @@ def test_min_k_forbidden_tokens_do_not_make_a_cliff():
 
 
 def reference_k(row, tau):
-    """The paper's algorithm on one row, token by token."""
+    """The definition that min-k's docstring gives (the paper was not at hand), on one row, token by token."""
     ordered = sorted(row, reverse=True)
     spread = ordered[0] - ordered[-1]
     if spread == 0:

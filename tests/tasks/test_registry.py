@@ -85,6 +85,10 @@ def test_a_task_of_ones_own(tmp_path):
     example = task.examples("test", None, 0)[0]
     assert task.judge(example, example.answer) == Verdict(True, example.answer)
     assert get_task(f"{path}:Twice", settings={"most": 7}).most == 7
+    path.write_text(OWN_TASK + "\n# Another verifier, perhaps.\n")
+    changed = get_task(f"{path}:Twice")
+    assert changed.fingerprint() == task.fingerprint()
+    assert changed.identity() != task.identity()
     for name, error, message in (
         (f"{path}:Twise", DataError, "Did you mean 'Twice'"),
         (f"{path}:Half", DataError, "no class 'Half' that is a complete"),
@@ -105,6 +109,19 @@ class Raising(Task):
 
     def verify(self, example, completion):
         raise RuntimeError(f"no idea about {completion}")
+
+
+class Undecided(Raising):
+    def verify(self, example, completion):
+        if completion:
+            raise ValueError("half a pair: \ud800")
+
+
+def test_a_verifier_that_says_nothing_or_what_no_file_takes_is_an_error():
+    task = Undecided()
+    error = task.judge(Example("1", [], "1"), "").error
+    assert error == "the verifier of task 'raising' returned None; True or False is needed"
+    assert task.judge(Example("1", [], "1"), "x").error == "ValueError: half a pair: ?"
 
 
 def test_a_verifier_that_raises_is_an_error_and_no_exception():

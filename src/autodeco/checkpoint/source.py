@@ -6,6 +6,7 @@ Knows nothing of what is in the files, except how to read JSON.
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import re
 import socket
@@ -20,6 +21,10 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidat
 from huggingface_hub.errors import RevisionNotFoundError as HubRevisionNotFoundError
 
 from autodeco.errors import CheckpointError, ModelNotFoundError
+
+# Of each weights file weights_hash reads this much of its beginning and its end: enough to tell heads or models apart.
+_HASHED_BYTES = 1 << 20
+_WEIGHTS = ("*.safetensors", "*.bin")
 
 # Weights in other formats, and whole folders of them, which no command here reads.
 OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.tflite")
@@ -168,3 +173,26 @@ def read_json(path: Path) -> dict[str, Any]:
 def to_json(values: dict[str, Any]) -> str:
     """A JSON file's text."""
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def weights_hash(model: str) -> str:
+    """Tells whether a folder holds other weights than before: a hash of its weights files' names, sizes and ends.
+
+    Args:
+        model: what a user names as a model; a hub id stands for itself.
+
+    Raises:
+        ModelNotFoundError: there is no such folder.
+    """
+    folder = Source.open(model).folder
+    if folder is None:
+        return model
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in _WEIGHTS for path in folder.glob(pattern)}):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}:".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_HASHED_BYTES))
+            file.seek(max(0, size - _HASHED_BYTES))
+            digest.update(file.read())
+    return digest.hexdigest()

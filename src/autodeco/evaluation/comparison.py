@@ -19,6 +19,7 @@ TARGET_HALF_WIDTH = 0.03
 PAIRING_COLUMNS = ("seed", "correct")
 # One pair tells nothing of how pairs differ.
 _FEWEST_PAIRS = 2
+_FEWEST_PROBLEMS = 2  # of a task, likewise
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Comparison:
         several = all(
             samples >= 2 or kind_of(name) == "greedy" for name, samples in zip(names, self.samples, strict=True)
         )
-        return describe(self.power, self.difference, self.problems, sum(self.samples) / 2, several)
+        return describe(self.power, self.difference, (self.low, self.high), self.problems, self.samples, several)
 
 
 def compare(
@@ -80,7 +81,7 @@ def compare(
         frame: results of one model.
         strategy: the first.
         other: the second.
-        tasks: which; ``None`` for all that both have.
+        tasks: which; ``None`` for all of which both have at least two problems.
         resamples: bootstrap draws, and sign flips.
         seed: of those.
         target: half-width of the interval that the power note aims at.
@@ -125,11 +126,12 @@ def paired_counts(
     grouped = _counts(verified, strategy, other)
     complete = grouped.dropna()
     if tasks is None:
-        tasks = sorted(set(complete.index.get_level_values("task")))
+        common = complete.groupby(level="task").size()
+        tasks = sorted(common[common >= _FEWEST_PROBLEMS].index) or sorted(common.index)
     chosen = complete[complete.index.get_level_values("task").isin(tasks)]
     sizes = chosen.groupby(level="task").size()
     for task in tasks or ["any task"]:
-        if sizes.get(task, 0) < 2:
+        if sizes.get(task, 0) < _FEWEST_PROBLEMS:
             raise DataError(
                 f"{strategy} and {other} have {sizes.get(task, 0)} verified problems in common on {task}; a comparison "
                 f"needs 2. Evaluate both on the same problems."

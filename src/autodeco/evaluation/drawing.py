@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import time
@@ -14,9 +13,9 @@ from autodeco.evaluation.entries import Planned
 from autodeco.evaluation.judging import Judge, Judged
 from autodeco.evaluation.results import ResultsWriter, SampleKey
 from autodeco.evaluation.run_folder import Speeds
-from autodeco.rollouts.sample import batch_seed
+from autodeco.rollouts.sample import batch_seed, dealt_anew
 from autodeco.rollouts.sampler import Sample, Sampler, Sampling
-from autodeco.strategies import Shuffled, get_strategy
+from autodeco.strategies import get_strategy
 from autodeco.tasks.base import Example, Task, Verdict
 
 
@@ -176,10 +175,7 @@ class Drawing:
 
 def _spec_for(strategy: Planned, seed: int) -> str:
     """What the sampler is given for one block: Shuffled deals anew in each, or all blocks would have the same deal."""
-    found = get_strategy(strategy.spec)
-    if isinstance(found, Shuffled):
-        found = dataclasses.replace(found, seed=batch_seed(found.seed, f"deal {seed}"))
-    return found.spec
+    return dealt_anew(get_strategy(strategy.spec), str(seed)).spec
 
 
 def _key(job: Job, strategy: Planned, member: tuple[int, int], first: int) -> SampleKey:
@@ -203,7 +199,7 @@ def _row(job: Job, strategy: Planned, first: int, seed: int, sample: Sample, ver
         "entropy": _mean(sample.entropy),
         "mean_temperature": _mean(sample.temperature),
         "mean_top_p": _mean(sample.top_p),
-        "details": json.dumps(verdict.details, ensure_ascii=False, default=str) if verdict.details else None,
+        "details": json.dumps(verdict.details, default=str) if verdict.details else None,
     }
 
 

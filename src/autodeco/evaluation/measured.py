@@ -19,7 +19,7 @@ from autodeco.errors import ConfigError, DataError, RunFolderError
 from autodeco.evaluation.entries import Planned, is_measured
 from autodeco.evaluation.prepare import PreparedModel, PreparedTask, Say
 from autodeco.evaluation.specs import kind_of, parameters_of
-from autodeco.evaluation.trajectories import Trajectory, choose, read_trajectories, teacher_forced
+from autodeco.evaluation.trajectories import Trajectory, choose, read_prompts, read_trajectories, teacher_forced
 from autodeco.files import atomic_write_text, sha256_of
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.serving.load import load_model_and_tokenizer
@@ -72,6 +72,7 @@ def _measured(
 ) -> dict[str, Any]:
     path = folder / "means.json"
     identity = {"data_sha256": _sha256(data), "weights": model.weights, "base": model.entry.base}
+    _refuse_evaluated(tasks, data)  # also where means are there already: tasks may have been added
     if path.is_file():
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if any(record.get(name) != value for name, value in identity.items()):
@@ -82,9 +83,7 @@ def _measured(
         return record
     say(f"measuring what the heads of {model.entry.label} choose on {data}")
     loaded, tokenizer = load_model_and_tokenizer(model.entry.path, model.entry.base, dtype=dtype)
-    trajectories = read_trajectories(data, loaded, tokenizer)
-    _refuse_evaluated(trajectories, tasks, data)
-    chosen = choose(trajectories, _MOST_TOKENS)
+    chosen = choose(read_trajectories(data, loaded, tokenizer), _MOST_TOKENS)
     temperature, top_p = _choices(loaded, chosen)
     folder.mkdir(parents=True, exist_ok=True)
     save_bank(folder / "bank.safetensors", temperature, top_p)
@@ -114,13 +113,13 @@ def _choices(model: AutoDecoForCausalLM, trajectories: Sequence[Trajectory]) -> 
     return temperature, top_p
 
 
-def _refuse_evaluated(trajectories: Sequence[Trajectory], tasks: Sequence[PreparedTask], data: Path) -> None:
+def _refuse_evaluated(tasks: Sequence[PreparedTask], data: Path) -> None:
     evaluated = {_text(example.messages): task.label for task in tasks for example in task.examples}
-    for trajectory in trajectories:
-        label = evaluated.get(_text(trajectory.prompt))
+    for name, prompt in read_prompts(data):
+        label = evaluated.get(_text(prompt))
         if label is not None:
             raise DataError(
-                f"{trajectory.tokens.name} is a trajectory of a problem that is evaluated here ({label}): means are "
+                f"{name} is a trajectory of a problem that is evaluated here ({label}): means are "
                 f"measured on training data, never on the test set. Name other data than {data} as measure_on."
             )
 

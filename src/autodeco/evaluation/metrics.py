@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from autodeco.errors import DataError, did_you_mean
 from autodeco.evaluation.diversity import distinct_n, self_bleu
-from autodeco.statistics import RESAMPLES, Estimate, mean_estimates
+from autodeco.statistics import RESAMPLES, Estimate, mean_estimates, wilson_interval
 
 GROUP = ["task", "strategy"]
 _MEANS = ("entropy", "mean_temperature", "mean_top_p")
+_LENGTH_OF = "length of "  # a column that is a list in the verifier's details
 # Of the results, what problem_metrics takes beside what names a sample; the metrics of texts take "text", too.
 METRIC_COLUMNS = ("correct", "answer", "tokens", "finish", "details", *_MEANS)
 
@@ -83,7 +84,8 @@ def problem_metrics(frame: pd.DataFrame, *, text_metrics: bool = True) -> pd.Dat
         Indexed by task, strategy and problem. ``samples``, ``right``, ``pass@1``, ``pass@2``, ``pass@4`` and so on up
         to the most samples of any problem, ``majority``, ``tokens``, ``unfinished`` (share that reached the length
         limit), ``entropy``, ``mean_temperature``, ``mean_top_p``, ``distinct_1`` to ``distinct_3``, ``self_bleu``, and
-        ``details/NAME`` for each number in the verifier's details. NaN where a problem has no such value.
+        ``details/NAME`` for each number in the verifier's details (of a list each problem's mean, weighted so that
+        their mean is that of all entries of the task). NaN where a problem has no such value.
 
     Raises:
         DataError: several models, or no sample that was verified.
@@ -98,6 +100,11 @@ def problem_metrics(frame: pd.DataFrame, *, text_metrics: bool = True) -> pd.Dat
         rows[key] = _of_problem(own, text_metrics=text_metrics)
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index = pd.MultiIndex.from_tuples(list(rows), names=[*GROUP, "problem"])
+    # A problem without any answer has lost its vote, unless the task's answers are not voted on at all.
+    votes = verified.groupby("task")["answer"].apply(lambda answers: answers.notna().any())
+    lost = table["majority"].isna() & table.index.get_level_values("task").map(votes).astype(bool)
+    table["majority"] = table["majority"].mask(lost, 0.0)
+    table = _pooled_lists(table)
     for k in sizes_of_k(int(table["samples"].max())):
         table[f"pass@{k}"] = pass_at_k(table["samples"].to_numpy(), table["right"].to_numpy(), k)
     return table
@@ -126,8 +133,20 @@ def _of_problem(own: pd.DataFrame, *, text_metrics: bool) -> dict[str, float]:
     return values | _details(own["details"])
 
 
+def _pooled_lists(table: pd.DataFrame) -> pd.DataFrame:
+    """Weighs each problem's mean of a list by the list's length: means over a task's problems are then of all entries.
+
+    As IFEval's accuracy over instructions is defined: prompts have different numbers of them.
+    """
+    lengths = [name for name in table.columns if name.startswith(_LENGTH_OF)]
+    for name in lengths:
+        mean_length = table[name].groupby(level=GROUP).transform("mean")
+        table[name.removeprefix(_LENGTH_OF)] *= table[name] / mean_length
+    return table.drop(columns=lengths)
+
+
 def _details(column: pd.Series) -> dict[str, float]:
-    """Means of the numbers in the verifier's details; a list of numbers counts as its mean."""
+    """Means of the numbers in the verifier's details; a list of numbers counts as its mean, and its length is kept."""
     values: dict[str, list[float]] = defaultdict(list)
     for text in column.dropna():
         try:
@@ -138,6 +157,8 @@ def _details(column: pd.Series) -> dict[str, float]:
             numbers = value if isinstance(value, list) else [value]
             if numbers and all(isinstance(number, bool | int | float) for number in numbers):
                 values[f"details/{name}"].append(sum(numbers) / len(numbers))
+                if isinstance(value, list):
+                    values[f"{_LENGTH_OF}details/{name}"].append(len(numbers))
     return {name: sum(own) / len(own) for name, own in values.items()}
 
 
@@ -187,6 +208,7 @@ def summarise(
     joined = pd.concat(parts)
     names = [name for name in joined.columns if name not in ("samples", "right")]
     found = mean_estimates(joined[names].to_numpy(dtype=np.float64), strata, resamples, seed)
+    found = [_of_shares(name, estimate) for name, estimate in zip(names, found, strict=True)]
     return Summary(
         strategy=strategy,
         tasks=tuple(tasks),
@@ -194,6 +216,17 @@ def summarise(
         samples=(int(joined["samples"].min()), int(joined["samples"].max())),
         metrics={name: estimate for name, estimate in zip(names, found, strict=True) if estimate is not None},
     )
+
+
+def _of_shares(name: str, estimate: Estimate | None) -> Estimate | None:
+    """Where all problems are alike, resampling them gives an interval without width: Wilson's is taken instead."""
+    is_share = name == "majority" or name.startswith("pass@")
+    if not is_share or estimate is None or estimate.low is None or estimate.low != estimate.high:
+        return estimate
+    if estimate.value not in (0.0, 1.0):
+        return estimate
+    interval = wilson_interval(round(estimate.value) * estimate.problems, estimate.problems)
+    return Estimate(estimate.value, *interval, estimate.problems)
 
 
 @dataclass(frozen=True)

@@ -94,19 +94,28 @@ def power_note(counts: PairedCounts, difference: float, half_width: float, targe
     )
 
 
-def describe(note: PowerNote, difference: float, problems: int, samples: float, several: bool) -> str:
+def describe(
+    note: PowerNote,
+    difference: float,
+    interval: tuple[float, float],
+    problems: int,
+    samples: tuple[float, float],
+    several: bool,
+) -> str:
     """The note in words.
 
     Args:
         note: of a comparison.
         difference: measured, as a share.
+        interval: of it.
         problems: compared.
-        samples: a problem (mean of both strategies).
+        samples: a problem, of either strategy.
         several: whether both have several samples of a problem, or none by chance: else their noise is not known.
     """
     share = note.variance.between / note.variance.total if note.variance.total > 0 else 0.0
-    text = f"The interval is ±{100 * note.half_width:.1f} points with {problems:,} problems and {samples:.3g} "
-    text += "sample" if samples == 1 else "samples"
+    numbers = " and ".join(dict.fromkeys(f"{own:.3g}" for own in samples))
+    text = f"The interval is ±{100 * note.half_width:.1f} points with {problems:,} problems and {numbers} "
+    text += "sample" if numbers == "1" else "samples"
     if several:
         text += f" of each; {share:.0%} of its variance lies between problems."
     else:
@@ -114,7 +123,7 @@ def describe(note: PowerNote, difference: float, problems: int, samples: float, 
     if note.half_width > note.target:
         wanted = _either(note.samples_for_target, note.problems_for_target, several)
         text += f" For ±{100 * note.target:.1f} points: {wanted}."
-    if abs(difference) > note.half_width:
+    if interval[0] > 0 or interval[1] < 0:
         return f"{text} It leaves out 0."
     if note.problems_for_difference is None:
         return f"{text} The difference is 0: nothing would make it significant."

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from autodeco.checkpoint import load_heads
+from autodeco.checkpoint.source import weights_hash
 from autodeco.errors import AutoDecoError, ConfigError, DataError
 from autodeco.evaluation.config import EvaluationConfig, ModelEntry, TaskEntry
 from autodeco.evaluation.entries import is_measured, is_oracle, needs_heads, oracle_split
-from autodeco.evaluation.run_folder import Identity, weights_hash
+from autodeco.evaluation.run_folder import Identity
 from autodeco.serving.checkpoint import has_heads
 from autodeco.serving.samplers import chosen_engine
 from autodeco.strategies import get_strategy
@@ -147,7 +148,7 @@ def identity_of(config: EvaluationConfig, models: list[PreparedModel], tasks: li
         "models": {one.entry.label: {"weights": one.weights, "base": one.entry.base} for one in models},
         "tasks": {
             one.label: {
-                "fingerprint": one.task.fingerprint(),
+                "fingerprint": one.task.identity(),
                 "split": one.split,
                 "problems": entries[one.label].problems,
                 "max_new_tokens": one.max_new_tokens,

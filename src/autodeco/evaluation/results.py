@@ -69,6 +69,8 @@ class SampleKey(NamedTuple):
 class ResultsWriter:
     """Rows on their way to disk. Opening it makes a killed run's file whole: a cut-off last line is removed.
 
+    Where only ``results.parquet`` was kept of an earlier run, it goes on with those rows.
+
     One process at a time; the caller holds the lock.
 
     Args:
@@ -83,6 +85,8 @@ class ResultsWriter:
         self.path = Path(folder) / RUNNING_FILE
         self.path.parent.mkdir(parents=True, exist_ok=True)
         recover_jsonl(self.path)
+        if not self.path.exists() and self.path.with_name(RESULTS_FILE).exists():
+            _restore(self.path)
         self.finished: set[SampleKey] = set()
         if self.path.exists():
             self.finished.update(_unique_keys(_running_rows(self.path), self.path))
@@ -213,8 +217,16 @@ def _read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
         ) from None
 
 
+def _restore(path: Path) -> None:
+    """Writes a running file from the consolidated one beside it."""
+    table = _read_parquet(path.with_name(RESULTS_FILE), SCHEMA)
+    with replaced_atomically(path) as temporary:
+        for batch in table.to_batches(_ROWS_AT_ONCE):
+            append_jsonl(temporary, batch.to_pylist())
+
+
 def _running_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, row in read_jsonl(path):
+    for number, row in read_jsonl(path, growing=True):
         yield _checked(row, f"{path}, line {number}")
 
 

@@ -16,7 +16,7 @@ from autodeco.evaluation.drawing import Drawing, Job, OnProgress, Progress
 from autodeco.evaluation.entries import ORACLE, Planned, is_measured, is_oracle, oracle_split
 from autodeco.evaluation.measured import measured_strategies
 from autodeco.evaluation.prepare import PreparedModel, PreparedTask, Say, identity_of, prepare_models, prepare_tasks
-from autodeco.evaluation.results import ResultsWriter
+from autodeco.evaluation.results import ResultsWriter, read_results
 from autodeco.evaluation.run_folder import Speeds, guard, locked, write_provenance
 from autodeco.evaluation.sweeping import chosen_on_validation, first_stage, oracle
 from autodeco.rollouts.sampler import Sampler
@@ -57,9 +57,11 @@ def evaluate(
             run.expect(model, tasks)
         for model in models:
             run.model(model, tasks)
-        if run.progress.errors:
-            say(f"{run.progress.errors:,} samples could not be judged: they count as neither right nor wrong.")
-        return run.writer.consolidate()
+        path = run.writer.consolidate()
+        # Of all rows, not of this process's alone.
+        if errors := int(read_results(path, columns=["correct"])["correct"].isna().sum()):
+            say(f"{errors:,} samples could not be judged: they count as neither right nor wrong.")
+        return path
 
 
 class _Run:

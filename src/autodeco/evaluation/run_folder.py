@@ -7,7 +7,6 @@ drawn.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +16,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from autodeco import provenance
-from autodeco.checkpoint.source import Source
 from autodeco.errors import RunFolderError
-from autodeco.evaluation.results import RUNNING_FILE
+from autodeco.evaluation.results import RESULTS_FILE, RUNNING_FILE
 from autodeco.files import atomic_write_text, disk_errors_named
 from autodeco.identity import differences, read_record
 
@@ -27,9 +25,6 @@ IDENTITY_FILE = "evaluation.json"
 SPEED_FILE = "speed.json"
 _LOCK_FILE = "evaluation.lock"
 _PROVENANCE_FILE = "provenance.json"
-# Of each weights file this much is read from its beginning and its end: enough to tell trained heads or models apart.
-_HASHED_BYTES = 1 << 20
-_WEIGHTS = ("*.safetensors", "*.bin")
 
 Identity = dict[str, dict[str, Any]]
 
@@ -84,9 +79,9 @@ def guard(folder: Path, identity: Identity) -> None:
                 f"{folder} holds another evaluation: {'; '.join(lines)}. Use the same settings to go on with it, or "
                 f"choose another output folder. (Strategies, samples, tasks and models can be added.)"
             )
-    elif (folder / RUNNING_FILE).exists():
+    elif (name := next((name for name in (RUNNING_FILE, RESULTS_FILE) if (folder / name).exists()), None)) is not None:
         raise RunFolderError(
-            f"{folder} holds {RUNNING_FILE}, and {IDENTITY_FILE}, which would say how it was made, does not exist: it "
+            f"{folder} holds {name}, and {IDENTITY_FILE}, which would say how it was made, does not exist: it "
             f"cannot be continued. Choose another output folder."
         )
     joined = {section: {**found.get(section, {}), **entries} for section, entries in needed.items()}
@@ -103,29 +98,6 @@ def write_provenance(folder: Path, config: Mapping[str, Any]) -> None:
         names = ("command", "date", "autodeco", "git_revision", "packages", "platform", "config")
         earlier = [*last.get("earlier", []), {name: last[name] for name in names if name in last}]
     provenance.write(path, config=config, earlier=earlier)
-
-
-def weights_hash(model: str) -> str:
-    """Tells whether a folder holds other weights than before: a hash of its weights files' names, sizes and ends.
-
-    Args:
-        model: what a user names as a model; a hub id stands for itself.
-
-    Raises:
-        ModelNotFoundError: there is no such folder.
-    """
-    folder = Source.open(model).folder
-    if folder is None:
-        return model
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in _WEIGHTS for path in folder.glob(pattern)}):
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size}:".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(_HASHED_BYTES))
-            file.seek(max(0, size - _HASHED_BYTES))
-            digest.update(file.read())
-    return digest.hexdigest()
 
 
 class Speeds:

@@ -21,7 +21,7 @@ from autodeco.rollouts.sampler import Message
 from autodeco.serving.load import context_length
 from autodeco.tasks.base import prompt_id
 from autodeco.training.batches import collate, neighbours
-from autodeco.training.rows import read_rows
+from autodeco.training.rows import Row, read_rows
 from autodeco.training.tokenize import TokenizedRow, tokenize_rows
 
 _BATCH_TOKENS = 4096
@@ -82,10 +82,26 @@ def read_trajectories(
     data = tokenize_rows(rows.values(), tokenizer, longest, end_of_text_ids=ends, skip_bad_rows=skip_bad_rows)
     found = []
     for tokens in data.rows:
-        values = rows[tokens.name].values or {}
-        prompt = values.get("prompt") or values["messages"][:-1]
+        prompt = _prompt_of(rows[tokens.name])
         found.append(Trajectory(prompt_id(str(prompt)), prompt, tokens))
     return found
+
+
+def read_prompts(path: str | Path) -> Iterator[tuple[str, str | list[Message]]]:
+    """Yields the name and the prompt of each row of such a file, without a model; rows that have none are left out.
+
+    Raises:
+        DataError: no such file.
+    """
+    for row in read_rows(str(path)):
+        if prompt := _prompt_of(row):
+            yield row.name, prompt
+
+
+def _prompt_of(row: Row) -> str | list[Message]:
+    values = row.values or {}
+    prompt: str | list[Message] = values.get("prompt") or (values.get("messages") or [])[:-1]
+    return prompt
 
 
 def choose(trajectories: Sequence[Trajectory], most_tokens: int, seed: int = 0) -> list[Trajectory]:

@@ -101,7 +101,8 @@ def released(
             taught by this part alone.
 
     Returns:
-        Losses in nats a token; gradients reach ``heads.parameters()`` and, where they require one, the hidden states.
+        Losses in nats a token (of the quadratic rule in probability); gradients reach ``heads.parameters()`` and, where
+        they require one, the hidden states.
     """
     predictions = _predict(
         heads, hidden_states, lm_head_weight, labels, easy_token_draws, easy_token_masking, row_weights, prompts

@@ -15,6 +15,8 @@ from autodeco.objectives.soft_nucleus import ScaledRows, SoftNucleusTerms
 
 # Below exp(-75) a probability counts for nothing, and denormal numbers cost CPUs several times a normal one.
 _SMALLEST_LOG = -75.0
+# Forbidden tokens have logits of -inf, or the smallest number there is: 0 times those is not 0.
+_SMALLEST_LOGIT = -1e6
 # The kernels sum over every token that is more likely than this, and integrate over the rest: by the bounds that
 # soft_nucleus.py proves, log p̃_y errs by at most 3e-8 and its derivative by P by at most α · 3e-8 = 1e-6.
 _SMALLEST_PROBABILITY = 3e-8
@@ -117,7 +119,7 @@ class _TorchRows:
         p = (shifted / divisor.unsqueeze(-1)).clamp_(min=_SMALLEST_LOG).exp_()
         normaliser = p.sum(-1, dtype=torch.float64)
         p /= normaliser.to(p.dtype).unsqueeze(-1)
-        shifted.clamp_(min=torch.finfo(p.dtype).min)  # logits of -inf: 0 times them is not 0
+        shifted.clamp_(min=_SMALLEST_LOGIT)
         mean_scaled = (p * shifted).sum(-1, dtype=torch.float64) / divisor
         rows = ScaledRows(shifted, p, divisor.double(), normaliser, mean_scaled)
         target_scaled = at_targets(shifted, targets).double() / rows.temperature

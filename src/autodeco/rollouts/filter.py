@@ -20,27 +20,34 @@ class Kept:
     Attributes:
         rows: in their order.
         dropped: counts by reason: ``"error"`` (the verifier failed), ``"wrong"``, ``"unfinished"``, ``"duplicate"``,
-            ``"over_cap"``.
+            ``"too_long"``, ``"over_cap"``.
     """
 
     rows: list[dict[str, Any]]
     dropped: dict[str, int]
 
 
-def keep(rows: Iterable[dict[str, Any]], *, most_per_problem: int | None = None, only_correct: bool = True) -> Kept:
+def keep(
+    rows: Iterable[dict[str, Any]],
+    *,
+    most_per_problem: int | None = None,
+    most_tokens: int | None = None,
+    only_correct: bool = True,
+) -> Kept:
     """Filters a rollout's rows ("rejection sampling").
 
     Args:
         rows: as :func:`autodeco.rollouts.run.rollout` writes them.
         most_per_problem: keep at most this many of one problem, so that easy ones do not crowd out the others.
+        most_tokens: drop longer completions.
         only_correct: whether wrong answers are dropped.
     """
     kept: list[dict[str, Any]] = []
-    dropped = dict.fromkeys(("error", "wrong", "unfinished", "duplicate", "over_cap"), 0)
+    dropped = dict.fromkeys(("error", "wrong", "unfinished", "too_long", "duplicate", "over_cap"), 0)
     texts: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in rows:
         problem = (row["task"], row["id"])
-        reason = _reason_to_drop(row, texts[problem], most_per_problem, only_correct)
+        reason = _reason_to_drop(row, texts[problem], most_per_problem, most_tokens, only_correct)
         if reason is not None:
             dropped[reason] += 1
             continue
@@ -50,7 +57,11 @@ def keep(rows: Iterable[dict[str, Any]], *, most_per_problem: int | None = None,
 
 
 def _reason_to_drop(
-    row: dict[str, Any], kept_texts: set[str], most_per_problem: int | None, only_correct: bool
+    row: dict[str, Any],
+    kept_texts: set[str],
+    most_per_problem: int | None,
+    most_tokens: int | None,
+    only_correct: bool,
 ) -> str | None:
     if row["correct"] is None:
         return "error"
@@ -58,6 +69,8 @@ def _reason_to_drop(
         return "wrong"
     if row["finish"] != "stop":
         return "unfinished"
+    if most_tokens is not None and len(row["completion_ids"]) > most_tokens:
+        return "too_long"
     if _text(row) in kept_texts:
         return "duplicate"
     if most_per_problem is not None and len(kept_texts) >= most_per_problem:
@@ -70,17 +83,21 @@ def _text(row: dict[str, Any]) -> str:
     return text
 
 
-def write_kept(rows: Iterable[dict[str, Any]], path: Path, most_per_problem: int | None = None) -> int:
+def write_kept(
+    rows: Iterable[dict[str, Any]], path: Path, most_per_problem: int | None = None, most_tokens: int | None = None
+) -> int:
     """Writes the rows worth training on (:func:`keep`) as JSONL, replacing the file; returns how many.
 
     Raises:
         DataError: there is none.
     """
-    kept = keep(rows, most_per_problem=most_per_problem).rows
-    if not kept:
+    found = keep(rows, most_per_problem=most_per_problem, most_tokens=most_tokens)
+    if not found.rows:
+        counts = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in found.dropped.items() if count)
         raise DataError(
-            "none of the completions is right, so there is nothing to train on. Choose easier problems, a larger "
-            "model, or more samples."
+            f"none of the completions can be trained on ({counts}). Choose easier problems, a larger model, more "
+            f"samples or a larger --max-new-tokens."
         )
+    kept = found.rows
     atomic_write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
     return len(kept)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -96,6 +97,7 @@ def rollout(
     settings: RolloutSettings,
     *,
     model_name: str,
+    model_state: Mapping[str, str] = MappingProxyType({}),
     on_progress: OnProgress | None = None,
 ) -> RolloutSummary:
     """Samples and verifies; continues what ``output_path`` already holds, losing and doubling nothing.
@@ -109,6 +111,7 @@ def rollout(
         output_path: the ``.jsonl`` file to write or continue.
         settings: how to sample.
         model_name: what to record as the model.
+        model_state: what else tells it from another of that name, such as a hash of its weights and its dtype.
         on_progress: called with samples finished and their total, first with what was there already.
 
     Raises:
@@ -118,7 +121,7 @@ def rollout(
     path = Path(output_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path):
-        examples, done = _checked(path, task, settings, model_name, sampler.engine)
+        examples, done = _checked(path, task, settings, {"model": model_name, **model_state, "engine": sampler.engine})
         total = len(examples) * settings.samples_per_problem
         if on_progress is not None:
             on_progress(len(done), total)
@@ -130,7 +133,13 @@ def rollout(
 
 
 def finished_rollout(
-    task: Task, output_path: str | Path, settings: RolloutSettings, *, model_name: str, engine: str
+    task: Task,
+    output_path: str | Path,
+    settings: RolloutSettings,
+    *,
+    model_name: str,
+    model_state: Mapping[str, str] = MappingProxyType({}),
+    engine: str,
 ) -> RolloutSummary | None:
     """The summary of a rollout that is there already, whole: to be asked for before a model is loaded.
 
@@ -139,6 +148,7 @@ def finished_rollout(
         output_path: the rollout's file.
         settings: how it is to sample.
         model_name: recorded as the model.
+        model_state: recorded beside it.
         engine: name of the sampler that would go on with it.
 
     Returns:
@@ -152,7 +162,7 @@ def finished_rollout(
     if not path.is_file() or not path.with_suffix(".meta.json").is_file():
         return None
     with _locked(path):
-        examples, done = _checked(path, task, settings, model_name, engine)
+        examples, done = _checked(path, task, settings, {"model": model_name, **model_state, "engine": engine})
         if len(done) < len(examples) * settings.samples_per_problem:
             return None
     return summarise(row for _, row in read_jsonl(path))
@@ -211,11 +221,11 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _checked(
-    path: Path, task: Task, settings: RolloutSettings, model_name: str, engine: str
+    path: Path, task: Task, settings: RolloutSettings, drawn_by: dict[str, str]
 ) -> tuple[list[Example], set[tuple[int, int]]]:
     """The task's problems, and what a locked file, found to be of this rollout and mended, holds of their samples."""
     examples = task.examples(settings.split, settings.problems, settings.seed)
-    _guard(path, _identity(task, settings, model_name, engine))
+    _guard(path, _identity(task, settings, drawn_by))
     recover_jsonl(path)
     return examples, _finished(path, examples)
 
@@ -236,8 +246,8 @@ def _finished(path: Path, examples: Sequence[Example]) -> set[tuple[int, int]]:
     return done
 
 
-def _identity(task: Task, settings: RolloutSettings, model_name: str, engine: str) -> dict[str, Any]:
-    identity = {"task": task.fingerprint(), "model": model_name, "engine": engine, "settings": asdict(settings)}
+def _identity(task: Task, settings: RolloutSettings, drawn_by: dict[str, str]) -> dict[str, Any]:
+    identity = {"task": task.identity(), **drawn_by, "settings": asdict(settings)}
     plain: dict[str, Any] = json.loads(json.dumps(identity))  # as it will be read back: tuples become lists
     return plain
 

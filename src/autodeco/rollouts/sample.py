@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from autodeco.errors import ConfigError
 from autodeco.generation import TRACED
 from autodeco.modeling import AutoDecoForCausalLM
 from autodeco.rollouts.sampler import Message, OnProgress, Sample, Sampling, encode
+from autodeco.strategies import Shuffled, Strategy
 
 # New tokens between two clearings of ended samples: shorter wastes less on them, longer restarts generate less often.
 _SEGMENT = 16
@@ -77,7 +78,7 @@ class TransformersSampler:
             missing = [member for member in batch.members() if member not in done]
             if not missing:
                 continue
-            with self.model.decode_with(strategy):
+            with self.model.decode_with(dealt_anew(strategy, f"batch {batch.index}")):
                 rows = _generate_batch(self.model, [ids[i] for i in batch.prompts], batch, sampling, options)
             yield [
                 _finish_row(row, prompt, index, ids[prompt], self.tokenizer, options["eos_token_id"])
@@ -160,6 +161,13 @@ def _generate_batch(
             f"the device's memory does not suffice for {len(prompts)} prompts x {len(batch.samples)} samples of up to "
             f"{sampling.max_new_tokens} new tokens at once; use a smaller batch size. ({error})"
         ) from error
+
+
+def dealt_anew(strategy: Strategy, name: str) -> Strategy:
+    """Shuffled with a deal of its own for a batch or block, so that nothing drawn before matters; others as is."""
+    if isinstance(strategy, Shuffled):
+        return replace(strategy, seed=batch_seed(strategy.seed, f"deal {name}"))
+    return strategy
 
 
 def batch_seed(seed: int, name: int | str) -> int:

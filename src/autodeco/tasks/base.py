@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from autodeco.errors import DataError, did_you_mean
@@ -60,10 +60,12 @@ class Task(ABC):
     Attributes:
         name: what users call it, and what results are filed under.
         concurrent: whether :meth:`judge` may run in several threads at a time.
+        file_sha256: of the file that a task of one's own was loaded from.
     """
 
     name: str
     concurrent: ClassVar[bool] = False
+    file_sha256: str | None = None
 
     @abstractmethod
     def examples(self, split: str, count: int | None, seed: int) -> list[Example]:
@@ -98,13 +100,22 @@ class Task(ABC):
         The sample then counts as an error (``correct`` is ``None``), not as wrong.
         """
         try:
-            return self.check(example, completion)
+            verdict = self.check(example, completion)
         except Exception as error:
-            return Verdict(None, error=f"{type(error).__name__}: {error}")
+            # What a program raised may hold half of a surrogate pair, which no file takes.
+            message = f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode()
+            return Verdict(None, error=message)
+        if verdict.correct is None and verdict.error is None:
+            return replace(verdict, error=f"the verifier of task '{self.name}' returned None; True or False is needed")
+        return verdict
 
     def fingerprint(self) -> dict[str, Any]:
         """What results depend on, as JSON types: runs with different fingerprints are not continued or compared."""
         return {"task": self.name}
+
+    def identity(self) -> dict[str, Any]:
+        """:meth:`fingerprint`, and for a task of one's own the file it came from: its prompts and verifier."""
+        return self.fingerprint() | ({"file_sha256": self.file_sha256} if self.file_sha256 else {})
 
 
 def split_of(prompt: str) -> str:

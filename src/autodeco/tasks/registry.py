@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autodeco.errors import ConfigError, DataError, MissingDependencyError, did_you_mean
+from autodeco.files import sha256_of
 from autodeco.tasks.base import Task
 from autodeco.tasks.demo import demo_tasks
 from autodeco.tasks.jsonl import JsonlTask
@@ -134,6 +135,8 @@ def _own_task(path: Path, class_name: str, settings: Mapping[str, Any]) -> Task:
             + (did_you_mean(class_name, found) if found else " It has none at all.")
         )
     try:
-        return found[class_name](**settings)
+        task: Task = found[class_name](**settings)
     except TypeError as error:
         raise ConfigError(f"{path}:{class_name} refuses {dict(settings)}: {error}") from error
+    task.file_sha256 = sha256_of(path)
+    return task

@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import time
@@ -142,6 +143,20 @@ def test_huge_files():
         limits=Limits(seconds=4),
     )
     assert many.status == "too_many_files"
+
+
+def test_room_on_disk_that_no_size_shows_cannot_be_taken():
+    allocate = "import ctypes\nctypes.CDLL(None, use_errno=True).fallocate(file.fileno(), 1, 0, 100 << 20)"
+    outcome = _run(f"file = open('x', 'wb')\n{allocate}\nimport os\nprint(os.stat('x').st_blocks)")
+    assert (outcome.status, outcome.stdout) == ("completed", "0\n")
+
+
+@pytest.mark.parametrize("depth", [1200, 5000])
+def test_folders_nested_deeply_are_thrown_away_as_well(depth):
+    before = set(Path(tempfile.gettempdir()).glob("autodeco-sandbox-*"))
+    outcome = _run(f"import os\nfor _ in range({depth}):\n    os.mkdir('a'); os.chdir('a')", limits=Limits(seconds=9))
+    assert outcome.status in ("completed", "too_many_files")
+    assert set(Path(tempfile.gettempdir()).glob("autodeco-sandbox-*")) <= before
 
 
 @pytest.mark.parametrize(

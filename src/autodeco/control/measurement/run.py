@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from autodeco.checkpoint.source import weights_hash
 from autodeco.control.commands import load_commands
 from autodeco.control.measurement.cases import CONDITIONS, PLAIN, Case, make_cases
 from autodeco.control.measurement.results import ControlResults, analyse
@@ -18,7 +19,7 @@ from autodeco.control.measurement.teacher_forced import COMPLETION, completions,
 from autodeco.control.placement import POSITIONS, Position
 from autodeco.errors import ConfigError, DataError
 from autodeco.evaluation.report.markdown import render
-from autodeco.evaluation.run_folder import guard, locked, weights_hash, write_provenance
+from autodeco.evaluation.run_folder import guard, locked, write_provenance
 from autodeco.files import append_jsonl, atomic_write_text, read_jsonl, recover_jsonl
 from autodeco.rollouts.sampler import OnProgress, Sample, Sampling
 from autodeco.serving.checkpoint import has_heads

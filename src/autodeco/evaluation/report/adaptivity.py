@@ -50,7 +50,11 @@ def _add_differences(
         "corrected for the number of comparisons; tasks weigh alike."
     )
     section.parts.append(Table(f"{title}, all tasks", _COLUMNS, [_difference_row(found) for found in together], note))
-    section.parts += [f"{found.strategy} less {found.other}: {found.power_sentences()}" for found in together[:3]]
+    section.parts += [
+        f"{found.strategy} less {found.other}: {found.power_sentences()}"
+        for found in together
+        if kind_of(found.other) in (*ADAPTIVE_CONTROLS, "default")
+    ]
     if len(measured.tasks) > 1:
         chosen = [pair for pair in pairs if kind_of(pair[1]) in _BY_TASK]
         rows = [

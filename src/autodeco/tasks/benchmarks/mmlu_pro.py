@@ -43,5 +43,6 @@ class MMLUProLite(MMLUPro):
     source = Source(
         None,
         files=("mmlu_pro_lite", "mmlu-pro-lite", "MMLU-Pro-100"),
-        remark="It is the file eval_data/MMLU-Pro-100.json of the paper's repository (Zacks917/AutoDeco on GitHub).",
+        remark="It is in the paper's repository: git clone https://github.com/Zacks917/AutoDeco, then --data "
+        "AutoDeco/eval_data/MMLU-Pro-100.json.",
     )

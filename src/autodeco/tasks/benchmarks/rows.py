@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,8 +107,8 @@ def _local_files(task: str, source: Source, data: Path) -> list[Path]:
         if shards:
             return shards
     raise DataError(
-        f"task '{task}': {data} holds none of {', '.join(sorted({path.name for path in wanted}))}. Name the file "
-        f"itself with --data."
+        f"task '{task}': {data} holds none of {', '.join(sorted({path.name for path in wanted}))}. "
+        f"{_how_to_get(source)}"
     )
 
 
@@ -129,7 +130,7 @@ def _read_file(path: Path) -> list[Row]:
                 import pyarrow.parquet
 
                 return list(pyarrow.parquet.read_table(path).to_pylist())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zlib.error) as error:  # the last two: a compressed file that was cut off
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: cannot be read ({type(error).__name__}: {error}).") from error

@@ -65,6 +65,7 @@ _REFUSED = {
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "utime": (132, None),
     "utimes": (235, None), "utimensat": (280, 88), "futimesat": (261, None), "mknod": (133, None),
     "mknodat": (259, 33), "truncate": (76, 45),
+    "fallocate": (285, 47),  # room on disk that no file's size shows
 }  # fmt: skip
 # Refused as well where Landlock cannot keep writing inside one folder.
 _PATH_CHANGES = {

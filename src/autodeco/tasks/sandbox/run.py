@@ -5,18 +5,21 @@ What is prevented, and what is not, is in ``docs/tasks.md``.
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
 import secrets
 import selectors
+import shutil
 import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -118,7 +121,7 @@ def run_python(
         "readable": readable_paths(),
     }
     with (
-        tempfile.TemporaryDirectory(prefix="autodeco-sandbox-", ignore_cleanup_errors=True) as folder,
+        _throw_away_folder() as folder,
         tempfile.TemporaryFile() as job_file,
         tempfile.TemporaryFile() as stdin_file,
     ):
@@ -264,6 +267,18 @@ class _Run:
         return Outcome(status, error, stdout, stderr, values, returncode, seconds)
 
 
+@contextmanager
+def _throw_away_folder() -> Iterator[str]:
+    folder = tempfile.mkdtemp(prefix="autodeco-sandbox-")
+    try:
+        yield folder
+    finally:
+        try:
+            shutil.rmtree(folder)
+        except (OSError, RecursionError):  # a program can nest folders more deeply than Python follows
+            subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
+
+
 def _message(line: bytes) -> dict[str, Any] | None:
     try:
         message = json.loads(line)
@@ -289,9 +304,12 @@ def _folder_bytes(folder: Path) -> int:
             with os.scandir(waiting.pop()) as found:
                 for entry in found:
                     entries += 1
-                    total += 4096 + entry.stat(follow_symlinks=False).st_size
+                    status = entry.stat(follow_symlinks=False)
+                    total += 4096 + max(status.st_size, 512 * status.st_blocks)
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
-        except OSError:  # gone meanwhile
-            continue
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:  # nested so deeply that nobody could count what is in there
+                return sys.maxsize
+            continue  # gone meanwhile
     return total
