@@ -89,6 +89,9 @@ def test_a_task_of_ones_own(tmp_path):
     changed = get_task(f"{path}:Twice")
     assert changed.fingerprint() == task.fingerprint()
     assert changed.identity() != task.identity()
+    own = "    def fingerprint(self):\n        return {'task': self.name, 'words': 3}\n"
+    path.write_text(OWN_TASK.replace("class Twice(Task):\n", f"class Twice(Task):\n{own}"))
+    assert get_task(f"{path}:Twice").identity() == {"task": "twice", "words": 3}
     for name, error, message in (
         (f"{path}:Twise", DataError, "Did you mean 'Twice'"),
         (f"{path}:Half", DataError, "no class 'Half' that is a complete"),

@@ -114,8 +114,9 @@ class Task(ABC):
         return {"task": self.name}
 
     def identity(self) -> dict[str, Any]:
-        """:meth:`fingerprint`, and for a task of one's own the file it came from: its prompts and verifier."""
-        return self.fingerprint() | ({"file_sha256": self.file_sha256} if self.file_sha256 else {})
+        """:meth:`fingerprint`; for a task of one's own that defines none, also a hash of its file."""
+        says_itself = type(self).fingerprint is not Task.fingerprint
+        return self.fingerprint() | ({} if says_itself or not self.file_sha256 else {"file_sha256": self.file_sha256})
 
 
 def split_of(prompt: str) -> str:
