@@ -3,17 +3,8 @@
 import json
 
 import pytest
-import torch
 
-from autodeco import AutoDecoForCausalLM
 from tests.cli.test_app import run
-
-
-@pytest.fixture
-def heads(base_folder, tmp_path):
-    torch.manual_seed(0)
-    AutoDecoForCausalLM.from_base(str(base_folder)).save_pretrained(tmp_path / "heads")
-    return tmp_path / "heads"
 
 
 @pytest.fixture

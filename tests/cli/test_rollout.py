@@ -30,13 +30,6 @@ class Anything(Task):
 
 
 @pytest.fixture
-def heads(base_folder, tmp_path):
-    torch.manual_seed(0)
-    AutoDecoForCausalLM.from_base(str(base_folder)).save_pretrained(tmp_path / "heads")
-    return tmp_path / "heads"
-
-
-@pytest.fixture
 def start(capsys, heads, tmp_path):
     (tmp_path / "own.py").write_text(TASK)
 
