@@ -1,6 +1,6 @@
-"""Pass@2 of every strategy, and AutoDeco's less the others', paired over problems: the sets of docs/results.md.
+"""Pass@k of every strategy that has k samples, and AutoDeco's less the others', paired over problems.
 
-python benchmarks/adaptivity/pass_at_2.py benchmarks/results/adaptivity/smollm2/eval
+python benchmarks/adaptivity/pass_at_k.py 2 benchmarks/results/adaptivity/smollm2/eval
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from autodeco.evaluation.results import read_results
 RESAMPLES = 10_000
 
 
-def main(folder: str) -> None:
+def main(k: str, folder: str) -> None:
     rows = read_results([folder])
-    table = problem_metrics(rows, text_metrics=False)["pass@2"].unstack("strategy")
+    table = problem_metrics(rows, text_metrics=False)[f"pass@{k}"].unstack("strategy")
     on_all_tasks = table.notna().groupby(level="task").any().all()
     table = table.loc[:, on_all_tasks].dropna()
     draws = np.random.default_rng(0).integers(len(table), size=(RESAMPLES, len(table)))  # tasks have as many problems
@@ -30,4 +30,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
