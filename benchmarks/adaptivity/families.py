@@ -6,11 +6,19 @@ model, which otherwise rarely ends with an answer.
 
 from __future__ import annotations
 
+from typing import Any
+
 from autodeco.tasks.demo import LETTERS_SHOTS, SUM_QUESTION
 from autodeco.tasks.reasoning_gym import ReasoningGymTask
 
 
-class Sums(ReasoningGymTask):
+class _Family(ReasoningGymTask):
+    def fingerprint(self) -> dict[str, Any]:
+        """The family's: it says all that results depend on, whatever else is changed in this file."""
+        return super().fingerprint()
+
+
+class Sums(_Family):
     """Sums and differences of two numbers of one or two digits."""
 
     def __init__(self) -> None:
@@ -25,7 +33,7 @@ class Sums(ReasoningGymTask):
         )
 
 
-class LongSums(ReasoningGymTask):
+class LongSums(_Family):
     """Sums and differences of three one-digit numbers, worked out in two steps."""
 
     def __init__(self) -> None:
@@ -40,7 +48,7 @@ class LongSums(ReasoningGymTask):
         )
 
 
-class Letters(ReasoningGymTask):
+class Letters(_Family):
     """How often a letter occurs in a word."""
 
     def __init__(self) -> None:
@@ -52,14 +60,14 @@ class Letters(ReasoningGymTask):
         )
 
 
-class Gcd(ReasoningGymTask):
+class Gcd(_Family):
     """Greatest common divisor of two numbers up to 30, in the model's own words."""
 
     def __init__(self) -> None:
         super().__init__("gcd", name="gcd", settings={"min_value": 1, "max_value": 30})
 
 
-class Arithmetic(ReasoningGymTask):
+class Arithmetic(_Family):
     """One operation on numbers of one or two digits."""
 
     def __init__(self) -> None:
@@ -75,7 +83,7 @@ class Arithmetic(ReasoningGymTask):
         )
 
 
-class LongerSums(ReasoningGymTask):
+class LongerSums(_Family):
     """Sums and differences of three numbers of two digits, worked out in two steps. For the larger model."""
 
     def __init__(self) -> None:
@@ -90,7 +98,7 @@ class LongerSums(ReasoningGymTask):
         )
 
 
-class Products(ReasoningGymTask):
+class Products(_Family):
     """Products of two numbers of one or two digits, worked out in parts. For the larger model."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Pass@k of every strategy that has k samples, and AutoDeco's less the others', paired over problems.
+"""Pass@k of every strategy that has k samples, and AutoDeco's less the others', paired over problems. k: 1, 2, 4, ...
 
 python benchmarks/adaptivity/pass_at_k.py 2 benchmarks/results/adaptivity/smollm2/eval
 """

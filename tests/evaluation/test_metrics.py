@@ -153,6 +153,8 @@ def test_lists_in_details_are_pooled_over_a_tasks_problems():
     three = row(problem="p1", details='{"instruction": [true, true, false]}')
     table = problem_metrics(frame([one, three]))
     assert table["details/instruction"].mean() == pytest.approx(2 / 4)
+    alike = [row(problem=f"p{n}", details=f'{{"instruction": {[1] * (n + 1)}}}') for n in range(3)]
+    assert problem_metrics(frame(alike))["details/instruction"].tolist() == [1, 1, 1]
     assert not [name for name in table.columns if name.startswith("length")]
 
 
@@ -161,6 +163,11 @@ def test_an_interval_has_a_width_where_all_problems_are_alike(correct):
     table = problem_metrics(frame([row(problem=f"p{number}", correct=correct) for number in range(5)]))
     found = summarise(table, "default", ["sums"]).metrics["pass@1"]
     assert (found.low, found.high) == wilson_interval(5 * correct, 5)
+    more = [
+        row(task=task, problem=f"p{n}", correct=correct) for task, count in (("a", 2), ("b", 98)) for n in range(count)
+    ]
+    both = summarise(problem_metrics(frame(more)), "default", ["a", "b"]).metrics["pass@1"]
+    assert (both.low, both.high) == wilson_interval(8 * correct, 8)  # 4 / (1/2 + 1/98)
 
 
 def test_summary_weighs_tasks_alike():

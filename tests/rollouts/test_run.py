@@ -111,8 +111,10 @@ def test_other_settings_are_refused_and_named(sampler, path):
         )
     with pytest.raises(RunFolderError, match="model is"):
         rollout(Letters(), sampler, path, SETTINGS, model_name="another")
-    with pytest.raises(RunFolderError, match="weights is None there and 'retrained' here"):
-        rollout(Letters(), sampler, path, SETTINGS, model_name="tiny", model_state={"weights": "retrained"})
+    anew = path.with_name("anew.jsonl")
+    rollout(Letters(), sampler, anew, SETTINGS, model_name="tiny", model_state={"weights": "first"})
+    with pytest.raises(RunFolderError, match="weights is 'first' there and 'retrained' here"):
+        rollout(Letters(), sampler, anew, SETTINGS, model_name="tiny", model_state={"weights": "retrained"})
     assert len(_rows(path)) == 12
 
 

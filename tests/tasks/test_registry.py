@@ -85,13 +85,6 @@ def test_a_task_of_ones_own(tmp_path):
     example = task.examples("test", None, 0)[0]
     assert task.judge(example, example.answer) == Verdict(True, example.answer)
     assert get_task(f"{path}:Twice", settings={"most": 7}).most == 7
-    path.write_text(OWN_TASK + "\n# Another verifier, perhaps.\n")
-    changed = get_task(f"{path}:Twice")
-    assert changed.fingerprint() == task.fingerprint()
-    assert changed.identity() != task.identity()
-    own = "    def fingerprint(self):\n        return {'task': self.name, 'words': 3}\n"
-    path.write_text(OWN_TASK.replace("class Twice(Task):\n", f"class Twice(Task):\n{own}"))
-    assert get_task(f"{path}:Twice").identity() == {"task": "twice", "words": 3}
     for name, error, message in (
         (f"{path}:Twise", DataError, "Did you mean 'Twice'"),
         (f"{path}:Half", DataError, "no class 'Half' that is a complete"),
@@ -102,6 +95,28 @@ def test_a_task_of_ones_own(tmp_path):
             get_task(name)
     with pytest.raises(ConfigError, match=r"refuses \{'least': 7\}"):
         get_task(f"{path}:Twice", settings={"least": 7})
+
+
+def test_a_task_of_ones_own_is_its_file_and_settings_unless_it_says_what_it_is(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(OWN_TASK)
+    task = get_task(f"{path}:Twice")
+    assert get_task(f"{path}:Twice", settings={"most": 7}).identity() != task.identity()
+    path.write_text(OWN_TASK + "\n# Another verifier, perhaps.\n")
+    assert get_task(f"{path}:Twice").fingerprint() == task.fingerprint()
+    assert get_task(f"{path}:Twice").identity() != task.identity()
+    own = "    def fingerprint(self):\n        return {'task': self.name, 'words': 3}\n"
+    path.write_text(OWN_TASK.replace("class Twice(Task):\n", f"class Twice(Task):\n{own}"))
+    assert get_task(f"{path}:Twice").identity() == {"task": "twice", "words": 3}
+
+
+def test_a_library_classs_fingerprint_does_not_speak_for_what_a_file_adds_to_it(tmp_path):
+    path = tmp_path / "mine.py"
+    library = "from autodeco.tasks.reasoning_gym import ReasoningGymTask"
+    path.write_text(f"{library}\n\nclass Own(ReasoningGymTask):\n    pass\n")
+    found = get_task(f"{path}:Own", settings={"family": "gcd", "name": "gcd"}).identity()
+    assert found["family"] == "gcd"
+    assert len(found["file_sha256"]) == 64
 
 
 class Raising(Task):

@@ -38,7 +38,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Of problems and sampling.")] = 0,
     dtype: Annotated[str, typer.Option(help="auto, bfloat16 or float32.")] = "auto",
     base: Annotated[str | None, typer.Option(help="Base model, instead of the one that heads record.")] = None,
-    set_: Annotated[
+    task_settings: Annotated[
         list[str] | None, typer.Option("--set", help="NAME=VALUE of a reasoning-gym family or a task of your own.")
     ] = None,
     config: ConfigOption = None,
@@ -64,7 +64,7 @@ def command(
     from autodeco.tasks import get_task
 
     console = Console()
-    chosen = get_task(task, data=data, verifier=verifier, settings=parse_settings(set_ or []))
+    chosen = get_task(task, data=data, verifier=verifier, settings=parse_settings(task_settings or []))
     settings = RolloutSettings(
         problems=problems,
         samples_per_problem=samples,

@@ -84,8 +84,8 @@ def problem_metrics(frame: pd.DataFrame, *, text_metrics: bool = True) -> pd.Dat
         Indexed by task, strategy and problem. ``samples``, ``right``, ``pass@1``, ``pass@2``, ``pass@4`` and so on up
         to the most samples of any problem, ``majority``, ``tokens``, ``unfinished`` (share that reached the length
         limit), ``entropy``, ``mean_temperature``, ``mean_top_p``, ``distinct_1`` to ``distinct_3``, ``self_bleu``, and
-        ``details/NAME`` for each number in the verifier's details (of a list each problem's mean, weighted so that
-        their mean is that of all entries of the task). NaN where a problem has no such value.
+        ``details/NAME`` for each number in the verifier's details (of a list values
+        whose mean is that of all entries of the task). NaN where a problem has no such value.
 
     Raises:
         DataError: several models, or no sample that was verified.
@@ -134,14 +134,17 @@ def _of_problem(own: pd.DataFrame, *, text_metrics: bool) -> dict[str, float]:
 
 
 def _pooled_lists(table: pd.DataFrame) -> pd.DataFrame:
-    """Weighs each problem's mean of a list by the list's length: means over a task's problems are then of all entries.
+    """Turns each problem's mean m of a list of length L into R + (L / mean L) (m - R), R being all entries' mean.
 
-    As IFEval's accuracy over instructions is defined: prompts have different numbers of them.
+    Their mean over a task's problems is then R, as IFEval's accuracy over instructions is defined, and their spread is
+    that of a ratio of two sums: lengths that differ are no noise by themselves (Cochran 1977, section 2.11).
     """
     lengths = [name for name in table.columns if name.startswith(_LENGTH_OF)]
     for name in lengths:
-        mean_length = table[name].groupby(level=GROUP).transform("mean")
-        table[name.removeprefix(_LENGTH_OF)] *= table[name] / mean_length
+        of_list = name.removeprefix(_LENGTH_OF)
+        share = table[name] / table[name].groupby(level=GROUP).transform("mean")
+        pooled = (share * table[of_list]).groupby(level=GROUP).transform("mean")
+        table[of_list] = pooled + share * (table[of_list] - pooled)
     return table.drop(columns=lengths)
 
 
@@ -208,7 +211,8 @@ def summarise(
     joined = pd.concat(parts)
     names = [name for name in joined.columns if name not in ("samples", "right")]
     found = mean_estimates(joined[names].to_numpy(dtype=np.float64), strata, resamples, seed)
-    found = [_of_shares(name, estimate) for name, estimate in zip(names, found, strict=True)]
+    sizes = [len(part) for part in parts]
+    found = [_of_shares(name, estimate, sizes) for name, estimate in zip(names, found, strict=True)]
     return Summary(
         strategy=strategy,
         tasks=tuple(tasks),
@@ -218,14 +222,18 @@ def summarise(
     )
 
 
-def _of_shares(name: str, estimate: Estimate | None) -> Estimate | None:
-    """Where all problems are alike, resampling them gives an interval without width: Wilson's is taken instead."""
+def _of_shares(name: str, estimate: Estimate | None, sizes: Sequence[int]) -> Estimate | None:
+    """Where all problems are alike, resampling them gives an interval without width: Wilson's is taken instead.
+
+    Of so many problems as would be as informative in one task as those of several (``sizes``) that weigh alike.
+    """
     is_share = name == "majority" or name.startswith("pass@")
     if not is_share or estimate is None or estimate.low is None or estimate.low != estimate.high:
         return estimate
     if estimate.value not in (0.0, 1.0):
         return estimate
-    interval = wilson_interval(round(estimate.value) * estimate.problems, estimate.problems)
+    problems = max(1, round(len(sizes) ** 2 / sum(1 / size for size in sizes)))
+    interval = wilson_interval(round(estimate.value) * problems, problems)
     return Estimate(estimate.value, *interval, estimate.problems)
 
 

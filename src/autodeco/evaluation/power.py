@@ -125,6 +125,8 @@ def describe(
         text += f" For ±{100 * note.target:.1f} points: {wanted}."
     if interval[0] > 0 or interval[1] < 0:
         return f"{text} It leaves out 0."
+    if abs(difference) > note.half_width:  # a skewed interval that reaches 0 with its long side
+        return text
     if note.problems_for_difference is None:
         return f"{text} The difference is 0: nothing would make it significant."
     wanted = _either(note.samples_for_difference, note.problems_for_difference, several)

@@ -123,7 +123,8 @@ def read_results(paths: str | Path | Sequence[str | Path], *, columns: Sequence[
 
     Args:
         paths: run folders, Parquet files or JSONL files, one or several. Of a folder the rows of the run are taken as
-            far as it got: ``samples.jsonl`` where it is there, else ``results.parquet``.
+            far as it got (also while it is being written): ``samples.jsonl`` where it is there, else
+            ``results.parquet``.
         columns: only these, beside those that name a sample; ``None`` for all (``text`` is most of a file).
 
     Returns:
@@ -137,7 +138,8 @@ def read_results(paths: str | Path | Sequence[str | Path], *, columns: Sequence[
     for name in columns or ():
         if name not in SCHEMA.names:
             raise DataError(f"results have no column '{name}'.{did_you_mean(name, SCHEMA.names)}")
-    table = pa.concat_tables([_read(_file_of(Path(source)), wanted) for source in sources])
+    files = [(_file_of(Path(source)), Path(source).is_dir()) for source in sources]
+    table = pa.concat_tables([_read(file, wanted, growing=of_folder) for file, of_folder in files])
     frame = table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get)
     doubled = frame.duplicated(list(_KEY))
     if doubled.any():
@@ -182,12 +184,12 @@ def _file_of(path: Path) -> Path:
     )
 
 
-def _read(path: Path, columns: list[str]) -> pa.Table:
+def _read(path: Path, columns: list[str], *, growing: bool) -> pa.Table:
     schema = pa.schema([SCHEMA.field(name) for name in columns])
     if path.suffix == ".jsonl":
         tables = (
             pa.Table.from_pylist([{name: row[name] for name in columns} for row in rows], schema)
-            for rows in _batches(_running_rows(path))
+            for rows in _batches(_running_rows(path, growing=growing))
         )
         table = pa.concat_tables([schema.empty_table(), *tables])
     else:
@@ -219,14 +221,20 @@ def _read_parquet(path: Path, schema: pa.Schema) -> pa.Table:
 
 def _restore(path: Path) -> None:
     """Writes a running file from the consolidated one beside it."""
-    table = _read_parquet(path.with_name(RESULTS_FILE), SCHEMA)
+    try:
+        table = _read_parquet(path.with_name(RESULTS_FILE), SCHEMA)
+    except DataError as error:
+        raise DataError(
+            f"{path.with_name(RESULTS_FILE)} is damaged, and there is no {RUNNING_FILE} to write it anew from. Fetch "
+            f"it again, or choose another output folder."
+        ) from error
     with replaced_atomically(path) as temporary:
         for batch in table.to_batches(_ROWS_AT_ONCE):
             append_jsonl(temporary, batch.to_pylist())
 
 
-def _running_rows(path: Path) -> Iterator[dict[str, Any]]:
-    for number, row in read_jsonl(path, growing=True):
+def _running_rows(path: Path, *, growing: bool = False) -> Iterator[dict[str, Any]]:
+    for number, row in read_jsonl(path, growing=growing):
         yield _checked(row, f"{path}, line {number}")
 
 

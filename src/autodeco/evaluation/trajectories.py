@@ -94,14 +94,18 @@ def read_prompts(path: str | Path) -> Iterator[tuple[str, str | list[Message]]]:
         DataError: no such file.
     """
     for row in read_rows(str(path)):
-        if prompt := _prompt_of(row):
+        prompt = _prompt_of(row)
+        is_chat = isinstance(prompt, list) and all(
+            isinstance(one, dict) and {"role", "content"} <= set(one) for one in prompt
+        )
+        if prompt and (isinstance(prompt, str) or is_chat):  # the others are named when they are turned into tokens
             yield row.name, prompt
 
 
-def _prompt_of(row: Row) -> str | list[Message]:
+def _prompt_of(row: Row) -> Any:
     values = row.values or {}
-    prompt: str | list[Message] = values.get("prompt") or (values.get("messages") or [])[:-1]
-    return prompt
+    messages = values.get("messages")
+    return values.get("prompt") or (messages[:-1] if isinstance(messages, list) else None)
 
 
 def choose(trajectories: Sequence[Trajectory], most_tokens: int, seed: int = 0) -> list[Trajectory]:

@@ -247,7 +247,9 @@ def _finished(path: Path, examples: Sequence[Example]) -> set[tuple[int, int]]:
 
 
 def _identity(task: Task, settings: RolloutSettings, drawn_by: dict[str, str]) -> dict[str, Any]:
-    identity = {"task": task.identity(), **drawn_by, "settings": asdict(settings)}
+    chosen = asdict(settings)
+    del chosen["log_probs"]  # more columns, the same samples
+    identity = {"task": task.identity(), **drawn_by, "settings": chosen}
     plain: dict[str, Any] = json.loads(json.dumps(identity))  # as it will be read back: tuples become lists
     return plain
 
@@ -257,7 +259,11 @@ def _guard(path: Path, identity: dict[str, Any]) -> None:
     meta = path.with_suffix(".meta.json")
     if meta.is_file():
         found = read_record(meta, meta.stem, "file")
-        different = sorted(differences(found.get("rollout"), identity))
+        earlier = found.get("rollout")
+        if isinstance(earlier, dict):  # what records did not hold when it was made cannot be compared
+            identity = {name: value for name, value in identity.items() if name in earlier}
+            earlier.get("settings", {}).pop("log_probs", None)
+        different = sorted(differences(earlier, identity))
         if different:
             raise RunFolderError(
                 f"{path} holds another rollout: {'; '.join(different)}. Use the same settings to go on with it, or "

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -60,12 +60,12 @@ class Task(ABC):
     Attributes:
         name: what users call it, and what results are filed under.
         concurrent: whether :meth:`judge` may run in several threads at a time.
-        file_sha256: of the file that a task of one's own was loaded from.
+        origin: of a task of one's own: hash of its file, and the settings that it was made with.
     """
 
     name: str
     concurrent: ClassVar[bool] = False
-    file_sha256: str | None = None
+    origin: Mapping[str, Any] | None = None
 
     @abstractmethod
     def examples(self, split: str, count: int | None, seed: int) -> list[Example]:
@@ -114,9 +114,10 @@ class Task(ABC):
         return {"task": self.name}
 
     def identity(self) -> dict[str, Any]:
-        """:meth:`fingerprint`; for a task of one's own that defines none, also a hash of its file."""
-        says_itself = type(self).fingerprint is not Task.fingerprint
-        return self.fingerprint() | ({} if says_itself or not self.file_sha256 else {"file_sha256": self.file_sha256})
+        """:meth:`fingerprint`; for a task of one's own whose file defines none, also :attr:`origin`."""
+        definer = next(kind for kind in type(self).__mro__ if "fingerprint" in vars(kind))
+        says_itself = definer.__module__ == type(self).__module__
+        return self.fingerprint() | ({} if says_itself or self.origin is None else dict(self.origin))
 
 
 def split_of(prompt: str) -> str:

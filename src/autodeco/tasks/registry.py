@@ -138,5 +138,5 @@ def _own_task(path: Path, class_name: str, settings: Mapping[str, Any]) -> Task:
         task: Task = found[class_name](**settings)
     except TypeError as error:
         raise ConfigError(f"{path}:{class_name} refuses {dict(settings)}: {error}") from error
-    task.file_sha256 = sha256_of(path)
+    task.origin = {"file_sha256": sha256_of(path), "settings": dict(settings)}
     return task

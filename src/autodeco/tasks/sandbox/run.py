@@ -275,8 +275,9 @@ def _throw_away_folder() -> Iterator[str]:
     finally:
         try:
             shutil.rmtree(folder)
-        except (OSError, RecursionError):  # a program can nest folders more deeply than Python follows
-            subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL, check=False)
+        except (OSError, RecursionError):  # folders that may not be listed, or are nested too deeply for Python
+            for command in (["chmod", "-R", "u+rwx"], ["rm", "-rf"]):
+                subprocess.run([*command, "--", folder], stderr=subprocess.DEVNULL, check=False)
 
 
 def _message(line: bytes) -> dict[str, Any] | None:
@@ -309,7 +310,7 @@ def _folder_bytes(folder: Path) -> int:
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(entry.path)
         except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:  # nested so deeply that nobody could count what is in there
+            if error.errno in (errno.ENAMETOOLONG, errno.EACCES):  # so that nobody could count what is in there
                 return sys.maxsize
             continue  # gone meanwhile
     return total
