@@ -41,6 +41,9 @@ done
 # Right and wrong trajectories by their advantage.
 [ -e "$runs/advantage.jsonl" ] || $python benchmarks/adaptivity/advantage.py "$runs/advantage.jsonl" "$runs"/train/*/all.jsonl
 train advantage "$runs/advantage.jsonl" --set importance_ratio_cap=1 --set temperature_features=true
+# The same a short way from heads that are on right trajectories already.
+train advantage-short "$runs/advantage.jsonl" --set importance_ratio_cap=1 --set temperature_features=true \
+  --set "heads=$runs/heads/plain-features" --learning-rate 1e-4 --max-steps 60
 
 $engine eval benchmarks/adaptivity/smollm2_improve_static.yaml
 $engine eval benchmarks/adaptivity/smollm2_improve.yaml
