@@ -28,7 +28,7 @@ train plain-features "$runs/train.jsonl" --set temperature_features=true
 train quadratic "$runs/train.jsonl" --objective released --set scoring_rule=quadratic
 # Expert iteration: sample with the last round's heads, verify, train those heads further.
 last=plain-features
-for round in 1 2; do
+for round in 1 2 3 4; do
   for family in Sums LongSums Letters; do
     $engine rollout --model "$runs/heads/$last" --task "$families:$family" --problems 120 --samples 10 --engine vllm \
       --max-new-tokens 64 --dtype float32 --seed "1$round" --most-per-problem 6 --output "$runs/round-$round/$family"
