@@ -288,6 +288,7 @@ def test_a_setting_chosen_on_validation_is_evaluated_on_test_and_its_sweep_kept_
     assert set(frame["split"]) == {"test"}
     validation = read_results(start.file.parent / "validation")
     assert validation["strategy"].nunique() == 24
+    assert (start.file.parent / "validation" / "results.parquet").is_file()
     assert set(validation["split"]) == {"validation"}
     assert not set(validation["problem"]) & set(frame["problem"])
     before = start.file.read_bytes()

@@ -57,7 +57,7 @@ def evaluate(
             run.expect(model, tasks)
         for model in models:
             run.model(model, tasks)
-        path = run.writer.consolidate()
+        path = run.consolidate()
         # Of all rows, not of this process's alone.
         if errors := int(read_results(path, columns=["correct"])["correct"].isna().sum()):
             say(f"{errors:,} samples could not be judged: they count as neither right nor wrong.")
@@ -76,6 +76,12 @@ class _Run:
         self._recorded = False
         self._on_progress = on_progress
         self._speeds = Speeds(config.output)
+
+    def consolidate(self) -> Path:
+        """Writes ``results.parquet`` of the run, and of the validation split where a sweep used it."""
+        if self._validation is not None:
+            self._validation.consolidate()
+        return self.writer.consolidate()
 
     def expect(self, model: PreparedModel, tasks: Sequence[PreparedTask]) -> None:
         """Counts the samples to come, for the progress bar."""
