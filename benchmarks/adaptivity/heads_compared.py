@@ -1,12 +1,13 @@
 """Pass@1 of each pair of heads, AutoDeco less its own mean, its own values shuffled, default and the first pair, with
 the entropy of what each samples; and how far AutoDeco lies above the line of static temperatures at its entropy.
 
-python benchmarks/adaptivity/heads_compared.py benchmarks/results/adaptivity/smollm2/eval*
+python benchmarks/adaptivity/heads_compared.py benchmarks/results/adaptivity/smollm2/eval{,-improved,-rounds}
+python benchmarks/adaptivity/heads_compared.py --without letters benchmarks/results/adaptivity/smollm2/eval{,-rounds}
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 import pandas as pd
 
@@ -18,8 +19,16 @@ from autodeco.evaluation.results import read_results
 from autodeco.evaluation.specs import kind_of
 
 
-def main(folders: list[str]) -> None:
-    rows = pd.concat([read_results([folder]) for folder in folders], ignore_index=True)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folders", nargs="+")
+    tasks = parser.add_mutually_exclusive_group()
+    tasks.add_argument("--without", metavar="TASK")
+    tasks.add_argument("--only", metavar="TASK")
+    given = parser.parse_args()
+    rows = pd.concat([read_results([folder]) for folder in given.folders], ignore_index=True)
+    chosen = [given.only] if given.only else [task for task in rows["task"].unique() if task != given.without]
+    rows = rows[rows["task"].isin(chosen)]
     kind = rows["strategy"].map(kind_of)
     rows = rows[kind.isin(["default", "static", "autodeco", "mean-shift", "shuffled"])].copy()
     # All as strategies of one model: the base is the same, and so are problems and seeds.
@@ -55,4 +64,4 @@ def main(folders: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
