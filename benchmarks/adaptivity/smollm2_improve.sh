@@ -48,6 +48,6 @@ train advantage-short "$runs/advantage.jsonl" --set importance_ratio_cap=1 --set
 $engine eval benchmarks/adaptivity/smollm2_improve_static.yaml
 $engine eval benchmarks/adaptivity/smollm2_improve.yaml
 $python benchmarks/adaptivity/heads_compared.py "$runs"/improve{,-static}
-$engine eval benchmarks/adaptivity/smollm2_improved.yaml  # what was chosen by that among the first three, on test problems
-$engine eval benchmarks/adaptivity/smollm2_rounds.yaml  # and among all rounds
-$python benchmarks/adaptivity/heads_compared.py "$runs"/eval{,-improved}
+$engine eval benchmarks/adaptivity/smollm2_improved.yaml  # what that chose after one round, on test problems
+$engine eval benchmarks/adaptivity/smollm2_rounds.yaml  # and after four
+$python benchmarks/adaptivity/heads_compared.py "$runs"/eval{,-improved,-rounds}

@@ -101,9 +101,8 @@ class _KernelRows:
         # The one sum that the kernels do not take: of e^2x x, x relative to the largest.
         distance = (self._rows.scaled - largest.to(self._rows.scaled.dtype).unsqueeze(-1)).clamp_(min=_SMALLEST_LOG)
         weighted_squares = (distance * (2 * distance).exp_()).sum(-1, dtype=torch.float64)
-        return _collision(
-            squares / normaliser**2, weighted_squares / normaliser**2, weighted / normaliser, self._rows.temperature
-        )
+        value, weighted_value = squares / normaliser**2, weighted_squares / normaliser**2
+        return value, _collision_slope(value, weighted_value, weighted / normaliser, self._rows.temperature)
 
 
 class _TorchRows:
@@ -143,10 +142,10 @@ class _TorchRows:
         rows = self._rows
         squares = rows.probabilities.square()
         weighted_squares = (squares * rows.logits).sum(-1, dtype=torch.float64) / rows.temperature
-        return _collision(squares.sum(-1, dtype=torch.float64), weighted_squares, rows.mean_scaled, rows.temperature)
+        value = squares.sum(-1, dtype=torch.float64)
+        return value, _collision_slope(value, weighted_squares, rows.mean_scaled, rows.temperature)
 
 
-def _collision(value: Tensor, weighted: Tensor, mean: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
-    """``Σ q²`` and its derivative by T, from ``Σ q² s`` and ``Σ q s``, ``s = l / T``. All ``[n]`` float64."""
-    # dq/dT = -q (s - Σ q s) / T
-    return value, -2 * (weighted - mean * value) / temperature.double()
+def _collision_slope(value: Tensor, weighted: Tensor, mean: Tensor, temperature: Tensor) -> Tensor:
+    """The derivative of ``Σ q²`` by T, from itself, ``Σ q² s`` and ``Σ q s``, ``s = l / T``. All ``[n]`` float64."""
+    return -2 * (weighted - mean * value) / temperature.double()  # dq/dT = -q (s - Σ q s) / T

@@ -18,7 +18,8 @@ from autodeco.evaluation.report.accuracy import Measured
 from autodeco.evaluation.report.document import Figure, Section, Table, number, percent, points
 from autodeco.evaluation.specs import ADAPTIVE_CONTROLS, kind_of
 
-_BY_TASK = (*ADAPTIVE_CONTROLS, "default", "greedy", "p-less")
+_WITH_POWER = (*ADAPTIVE_CONTROLS, "default")
+_BY_TASK = (*_WITH_POWER, "greedy", "p-less")
 
 
 def differences_section(measured: Measured, frame: pd.DataFrame) -> Section | None:
@@ -50,11 +51,8 @@ def _add_differences(
         "corrected for the number of comparisons; tasks weigh alike."
     )
     section.parts.append(Table(f"{title}, all tasks", _COLUMNS, [_difference_row(found) for found in together], note))
-    section.parts += [
-        f"{found.strategy} less {found.other}: {found.power_sentences()}"
-        for found in together
-        if kind_of(found.other) in (*ADAPTIVE_CONTROLS, "default")
-    ]
+    noted = [found for found in together if kind_of(found.other) in _WITH_POWER]
+    section.parts += [f"{found.strategy} less {found.other}: {found.power_sentences()}" for found in noted[:3]]
     if len(measured.tasks) > 1:
         chosen = [pair for pair in pairs if kind_of(pair[1]) in _BY_TASK]
         rows = [
